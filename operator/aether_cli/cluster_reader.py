@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_cli import installer, kubectl_client, market_data, problems, status_view
-from aether_operator.api import labels, models, platforms
+from aether_operator.api import labels, models
+from aether_operator.api.definitions import DEFINITIONS
+from aether_operator.api.platform_definition import DEFINITION as PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from aether_operator.api.definition import Definition, Definitions
 
 API_TIMEOUT: Final = 20.0
 """Seconds."""
@@ -27,12 +31,17 @@ class _Reader:
     unreadable: list[status_view.UnreadableResource]
 
     def all(self, resource: str, namespaces: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
-        """The objects of a resource in these namespaces, or in all where none is given; without forbidden ones."""
+        """The objects of a resource in these namespaces, or in all where none is given; without forbidden ones.
+
+        Empty where the cluster does not have the kind: its Aether is older than this program.
+        """
         found: list[dict[str, Any]] = []
         for namespace in namespaces or ("",):
             scope = f"--namespace={namespace}" if namespace else "--all-namespaces"
             try:
                 found += self.kubectl.get(resource, scope, f"--selector={selector}", deadline=API_TIMEOUT)["items"]
+            except kubectl_client.UnknownKind:
+                return []
             except kubectl_client.Forbidden:
                 self._note(resource, namespace)
         return found
@@ -53,30 +62,34 @@ class _Reader:
             self.unreadable.append(one)
 
 
-def aether_state(kubectl: kubectl_client.Kubectl, namespaces: Sequence[str]) -> status_view.AetherState:
-    """The operator and the platforms in these namespaces, or in all where none is given, with their pods.
+def aether_state(
+    kubectl: kubectl_client.Kubectl, namespaces: Sequence[str], definitions: Definitions = DEFINITIONS
+) -> status_view.AetherState:
+    """The operator and the objects of our kinds in these namespaces, or in all where none is given, with their pods.
 
     The operator is searched for in its usual namespace, too. Empty where the CRDs are not installed.
 
     Raises:
-        Forbidden: The user may list platforms in none of these namespaces.
+        Forbidden: The user may list our kinds in none of these namespaces.
     """
     if not installed(kubectl):
         return status_view.AetherState(installed=False)
     reader = _Reader(kubectl=kubectl, unreadable=[])
-    found_platforms = reader.all(installer.PLATFORMS, namespaces)
-    if len(reader.unreadable) == max(1, len(namespaces)):
+    objects = {kind: reader.all(definition.resource, namespaces) for kind, definition in definitions.items()}
+    if len(reader.unreadable) == len(definitions) * max(1, len(namespaces)):
+        plurals = ", ".join(definition.plural for definition in definitions.values())
         where = f"namespace {', '.join(namespaces)}" if namespaces else "all namespaces"
-        raise kubectl_client.Forbidden(f"you may not list {platforms.PLURAL} in {where}", remedy=NAMESPACE_REMEDY)
+        raise kubectl_client.Forbidden(f"you may not list {plurals} in {where}", remedy=NAMESPACE_REMEDY)
     operator_namespaces = tuple(dict.fromkeys([*namespaces, installer.OPERATOR_NAMESPACE])) if namespaces else ()
     operator = ",".join(f"{key}={value}" for key, value in labels.OPERATOR_POD.items())
     deployments = reader.all("deployments", operator_namespaces, operator)
     names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
     return status_view.AetherState(
-        platforms=found_platforms,
+        platforms=objects.pop(PLATFORM.kind, []),
+        others=[one for found in objects.values() for one in found],
         deployments=deployments,
         leases=[lease for namespace, name in sorted(names) for lease in reader.one("leases", name, namespace)],
-        pods=[*reader.all("pods", operator_namespaces, operator), *reader.all("pods", namespaces, labels.PLATFORM)],
+        pods=[*reader.all("pods", operator_namespaces, operator), *reader.all("pods", namespaces, CHILDREN)],
         unreadable=reader.unreadable,
     )
 
@@ -95,6 +108,8 @@ def events(kubectl: kubectl_client.Kubectl, regarding: dict[str, Any]) -> list[d
     return found
 
 
+CHILDREN: Final = f"{labels.MANAGED_BY}={labels.OPERATOR}"
+"""The label selector of everything that the operator applied."""
 PROXY_RIGHT: Final = "the verb get on pods/proxy"
 """What reading a pod's status or a book needs; the role `view` does not have it."""
 NAMESPACE_REMEDY: Final = "Name a namespace that you may read: -n NAMESPACE"
@@ -109,8 +124,8 @@ def installed(kubectl: kubectl_client.Kubectl) -> bool:
     return True
 
 
-def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list[dict[str, Any]]:
-    """The platforms of a cluster, or of one namespace; none where the CRDs are not installed.
+def list_objects(kubectl: kubectl_client.Kubectl, definition: Definition, namespace: str = "") -> list[dict[str, Any]]:
+    """The objects of one of our kinds, in all namespaces or in one; none where the CRDs are not installed.
 
     Raises:
         ProgramFailed: As in `kubectl_client.Kubectl.text`.
@@ -118,7 +133,7 @@ def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list
     within = f"--namespace={namespace}" if namespace else "--all-namespaces"
     try:
         found: list[dict[str, Any]] = kubectl.get(
-            installer.PLATFORMS, within, f"--request-timeout={POD_TIMEOUT:g}s", deadline=2 * POD_TIMEOUT
+            definition.resource, within, f"--request-timeout={POD_TIMEOUT:g}s", deadline=2 * POD_TIMEOUT
         )["items"]
     except problems.ProgramFailed:
         if installed(kubectl):
@@ -127,14 +142,17 @@ def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list
     return found
 
 
-def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str, *, see_all: str) -> dict[str, Any]:
-    """Get a TradingPlatform.
+def get(
+    kubectl: kubectl_client.Kubectl, definition: Definition, namespace: str, name: str, *, see_all: str
+) -> dict[str, Any]:
+    """Get an object of one of our kinds.
 
     Args:
         kubectl: The cluster.
-        namespace: The platform's namespace.
-        name: The platform's name.
-        see_all: The command that lists all platforms, for the error.
+        definition: The kind.
+        namespace: The object's namespace.
+        name: The object's name.
+        see_all: The command that lists all objects, for the error.
 
     Raises:
         BadInput: It does not exist.
@@ -142,30 +160,30 @@ def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str, *, see_
         Forbidden: The user may not read it.
     """
     try:
-        return kubectl.get(installer.PLATFORMS, name, f"--namespace={namespace}", deadline=API_TIMEOUT)
+        return kubectl.get(definition.resource, name, f"--namespace={namespace}", deadline=API_TIMEOUT)
     except kubectl_client.NotFound as error:
-        cause = f"no {platforms.KIND} {name} in namespace {namespace}"
-        raise problems.BadInput(cause, remedy=_existing(kubectl, namespace, see_all)) from error
+        cause = f"no {definition.kind} {name} in namespace {namespace}"
+        raise problems.BadInput(cause, remedy=_existing(kubectl, definition, namespace, see_all)) from error
     except kubectl_client.Forbidden as error:
-        cause = f"you may not read {platforms.KIND} {name} in namespace {namespace}"
+        cause = f"you may not read {definition.kind} {name} in namespace {namespace}"
         raise kubectl_client.Forbidden(cause, remedy=NAMESPACE_REMEDY) from error
     except kubectl_client.Unreachable:
         raise
     except problems.ProgramFailed as error:
         if installed(kubectl):
             raise
-        raise problems.NotReady("Aether is not installed: the cluster has no kind TradingPlatform") from error
+        raise problems.NotReady(f"Aether is not installed: the cluster has no kind {definition.kind}") from error
 
 
 MOST_NAMES: Final = 5
-"""The most platforms that an error lists."""
+"""The most objects that an error lists."""
 
 
-def _existing(kubectl: kubectl_client.Kubectl, namespace: str, see_all: str) -> str:
-    """The platforms that exist, in the namespace or else in others, and the command that lists all."""
+def _existing(kubectl: kubectl_client.Kubectl, definition: Definition, namespace: str, see_all: str) -> str:
+    """The objects of a kind that exist, in the namespace or else in others, and the command that lists all."""
     for within in (namespace, ""):
         try:
-            found = [one["metadata"] for one in list_platforms(kubectl, within)]
+            found = [one["metadata"] for one in list_objects(kubectl, definition, within)]
         except problems.ProgramFailed:  # the user may not list them
             continue
         names = sorted(one["name"] if within else f"{one['namespace']}/{one['name']}" for one in found)
@@ -233,8 +251,8 @@ class BookReader:
             Forbidden: The user may not use the pods' proxy.
             NotReady: No pod serves the book, or the pod cannot be reached.
         """
-        self.platform_object = platform(
-            self.kubectl, self.namespace, self.platform, see_all=self.command_line("status", "-A")
+        self.platform_object = get(
+            self.kubectl, PLATFORM, self.namespace, self.platform, see_all=self.command_line("status", "-A")
         )
         causes: list[str] = []
         found: list[market_data.BookSnapshot] = []
@@ -249,13 +267,14 @@ class BookReader:
             return found[0]
         pairs = self.platform_object.get("spec", {}).get("pairs") or ()
         if pairs and self.symbol not in pairs:
-            cause = f"{self.symbol}: not in spec.pairs of TradingPlatform {self.platform} in namespace {self.namespace}"
+            where = f"{PLATFORM.kind} {self.platform} in namespace {self.namespace}"
+            cause = f"{self.symbol}: not in spec.pairs of {where}"
             raise problems.NotReady(cause, remedy=f"Its pairs: {', '.join(pairs)}")
         if causes:
             raise problems.NotReady(f"{self.symbol}: ingest is not reachable: {causes[0]}")
         raise problems.NotReady(
             f"{self.symbol}: no ingest pod of platform {self.platform} in namespace {self.namespace} serves it",
-            remedy=f"Why: {self.command_line('explain', f'tp/{self.platform}', '-n', self.namespace)}",
+            remedy=f"Why: {self.command_line('explain', f'{PLATFORM.short}/{self.platform}', '-n', self.namespace)}",
         )
 
     def _pods(self) -> Iterator[str]:

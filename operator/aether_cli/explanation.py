@@ -1,8 +1,8 @@
-"""The output of `aether explain`: why a platform is not Ready, each cause once, and what to do. Pure functions: no I/O.
+"""The output of `aether explain`: why an object is not Ready, each cause once, and what to do. Pure functions: no I/O.
 
-What a reason means and what to do about it comes from the operator's table of reasons. A cause is a part of the
-platform (a server, the schema, the topics, the venue, ingest, the spec) with a problem of its own. A part that only
-waits for others is not a cause: it is named as blocked by theirs.
+What a reason means and what to do about it comes from the operator's table of reasons. A cause is a part of the object
+with a problem of its own; those of a platform are a server, the schema, the topics, the venue, ingest, the spec. A part
+that only waits for others is not a cause: it is named as blocked by theirs.
 """
 
 from __future__ import annotations
@@ -85,15 +85,15 @@ class Cause:
         return tuple(one for one in (*self.parts, *self.waiting) if one != SPEC)
 
 
-def causes(platform: Object) -> list[Cause]:
-    """The causes why a platform is not Ready, those that a person must resolve first."""
-    conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
+def causes(item: Object) -> list[Cause]:
+    """The causes why an object is not Ready, those that a person must resolve first."""
+    conditions = {one["type"]: one for one in item.get("status", {}).get("conditions") or ()}
     bad = {
         part: conditions[kind]
         for kind, part in PART_CONDITIONS.items()
         if kind in conditions and conditions[kind]["status"] != "True"
     }
-    dependencies = _dependencies(platform)
+    dependencies = _dependencies(item) if item["kind"] == api.KIND else {}
     roots = [part for part in bad if not _waits(part, bad, dependencies)]
     waiting: dict[str, list[str]] = {part: [] for part in roots}
     for part in [one for one in bad if one not in roots]:
@@ -110,7 +110,7 @@ def causes(platform: Object) -> list[Cause]:
         for (reason, message), parts in grouped.items()
     ]
     spec = _of_spec(conditions.get(ConditionType.READY), bad)
-    if spec and "applied" not in platform["status"]:  # no spec is in force, so nothing was started
+    if spec and "applied" not in item["status"]:  # no spec is in force, so nothing was started
         not_started = [one for one in result if one.reason == Reason.PROGRESSING]
         result = [one for one in result if one not in not_started]
         blocked = tuple(part for part in bad if any(part in one.blocked for one in not_started))
@@ -124,7 +124,7 @@ def _urgency(cause: Cause) -> tuple[bool, bool]:
 
 
 def _dependencies(platform: Object) -> dict[str, tuple[str, ...]]:
-    """Part → the parts that it waits for."""
+    """Part of a platform → the parts that it waits for."""
     simulated = venue(platform)["name"] == api.VenueName.SIMULATED
     servers = tuple(server.value for server in COMPONENTS[Component.INGEST].servers)
     return {
@@ -168,39 +168,37 @@ def _of_spec(ready: Object | None, bad: Mapping[str, Object]) -> list[Cause]:
     return [Cause(reason, rest or message, (SPEC,))]
 
 
-def explanation_lines(
-    platform: Object, events: Sequence[Object], commands: CommandLines | None = None
-) -> Iterator[str]:
+def explanation_lines(item: Object, events: Sequence[Object], commands: CommandLines | None = None) -> Iterator[str]:
     """The lines of `aether explain`, with markup: state, causes with what to do, warnings, recent events.
 
     Args:
-        platform: The platform.
+        item: The object.
         events: Its events.
         commands: Makes the command lines for its cluster; by default for that of the current context.
     """
     commands = commands or CurrentContext()
-    meta, status = platform["metadata"], platform.get("status", {})
-    name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
+    meta, status = item["metadata"], item.get("status", {})
+    name = f"{item['kind']} {meta['name']} in namespace {meta['namespace']}"
     conditions = {one["type"]: one for one in status.get("conditions") or ()}
     no_operator = "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
     if not conditions:
         yield f"[bold]{escape(name)}: no operator has reconciled it yet.[/]"
         yield escape(commands.with_options(no_operator))
         return
-    yield f"[bold]{escape(name)} {_summary(conditions, platform)}[/]"
+    yield f"[bold]{escape(name)} {_summary(conditions, item)}[/]"
     if conditions.get(ConditionType.STALLED, {}).get("reason") == Reason.PROGRESS_DEADLINE_EXCEEDED:
         yield f"  {reasons.EXPLANATIONS[Reason.PROGRESS_DEADLINE_EXCEEDED].meaning}"
-    if not is_reconciled(platform):
-        yield f"  Not yet reconciled: {generation_note(platform)}."
+    if not is_reconciled(item):
+        yield f"  Not yet reconciled: {generation_note(item)}."
         yield escape(commands.with_options(no_operator))
     latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
-    found = causes(platform)
+    found = causes(item)
     shown_reasons = {one.reason for one in found}
     failed = bool(latest) and latest[-1].get("reason") == Reason.RECONCILE_FAILED
     if failed and Reason.RECONCILE_FAILED not in shown_reasons:
         yield f"  [red]A reconcile failed at {_when(latest[-1])[:19]}; the status is from before.[/]"
         yield from _reason_lines(Reason.RECONCILE_FAILED, commands)
-    yield from _cause_lines(platform, found, commands)
+    yield from _cause_lines(item, found, commands)
     for kind in (ConditionType.WARNING, ConditionType.PAUSED):
         one = conditions.get(kind)
         if one is not None and one["status"] == "True" and one.get("reason") not in shown_reasons:
@@ -220,7 +218,7 @@ def explanation_lines(
             yield escape(f"    {_when(event)[:19]}  {event.get('reason', '')}{text}")
 
 
-def _cause_lines(platform: Object, found: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
+def _cause_lines(item: Object, found: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
     """The causes, grouped by their reason, each group with what to do."""
     by_reason: dict[str, list[Cause]] = {}
     for one in found:
@@ -235,18 +233,18 @@ def _cause_lines(platform: Object, found: Sequence[Cause], commands: CommandLine
             yield escape(f"    {commands.with_options(one.message or one.reason)}{blocked}")
         if explained and explained.action:
             yield escape(f"    What to do: {commands.with_options(explained.action)}")
-        yield from _secret_lines(platform, group, commands)
+        yield from _secret_lines(item, group, commands)
     if by_reason.keys() - {Reason.TERMINATING}:
         yield ""
         yield "  The operator continues by itself once this is resolved."
 
 
-def _secret_lines(platform: Object, group: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
+def _secret_lines(item: Object, group: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
     """The commands that create missing Secrets, or add missing keys, for the user to fill in."""
-    namespace = f"--namespace={platform['metadata']['namespace']}"
+    namespace = f"--namespace={item['metadata']['namespace']}"
     verified = False
     for one in group:
-        external = _external(platform, one.parts[0])
+        external = _external(item, one.parts[0])
         name = str(external.get("secretName", ""))
         if not name or f"Secret {name} " not in one.message:
             continue
@@ -267,16 +265,16 @@ def _secret_lines(platform: Object, group: Sequence[Cause], commands: CommandLin
         )
 
 
-def _external(platform: Object, part: str) -> Object:
-    """The address of an External server in the spec; empty for another part."""
-    spec = platform.get("spec", {}).get("dataPlane", {}).get(part) or {}
+def _external(item: Object, part: str) -> Object:
+    """The address of an External server in a platform's spec; empty for another part."""
+    spec = item.get("spec", {}).get("dataPlane", {}).get(part) or {}
     return spec.get("external") or {}
 
 
-def _summary(conditions: dict[str, Object], platform: Object) -> str:
-    if "deletionTimestamp" in platform["metadata"]:
+def _summary(conditions: dict[str, Object], item: Object) -> str:
+    if "deletionTimestamp" in item["metadata"]:
         return "is being deleted."
-    if not is_reconciled(platform):
+    if not is_reconciled(item):
         return "was edited, and no operator has reconciled the edit yet."
     for kind, text in (
         (ConditionType.STALLED, "is stalled: only a change by a person can make it Ready."),

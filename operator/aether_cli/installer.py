@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_cli import kubectl_client, problems, processes, status_view
 from aether_cli.local import binaries, manifests, preflight, program_builder
+from aether_operator.api import labels
+from aether_operator.api.platform_definition import DEFINITION as PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,15 +24,13 @@ if TYPE_CHECKING:
 RELEASE: Final = "aether-operator"
 OPERATOR_NAMESPACE, PLATFORM_NAMESPACE = manifests.NAMESPACES
 SERVERS: Final = ("kafka", "nats", "postgres", "redis")
-PLATFORMS: Final = "tradingplatforms.trading.aether.io"
+PLATFORMS: Final = PLATFORM.resource
 EXAMPLE: Final = "01-paper-platform"
 HELM_DEADLINE: Final = 180.0
 OPERATOR_DEADLINE: Final = 180.0
 PLATFORM_DEADLINE: Final = 600.0
 DISCOVERY_DEADLINE: Final = 60.0
 DISCOVERY_POLL: Final = 0.2
-UNKNOWN_KIND: Final = "the server doesn't have a resource type"
-"""kubectl's error for a category that discovery does not list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,10 +217,8 @@ def wait_for_discovery(kubectl: kubectl_client.Kubectl) -> None:
 def _is_discovered(kubectl: kubectl_client.Kubectl) -> bool:
     try:
         kubectl.text("get", "aether", f"--namespace={PLATFORM_NAMESPACE}", "--output=name")
-    except problems.ProgramFailed as error:
-        if UNKNOWN_KIND in error.cause:
-            return False
-        raise
+    except kubectl_client.UnknownKind:
+        return False
     return True
 
 
@@ -258,9 +256,7 @@ def apply_manifests(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple
     )
     applied = kubectl.json(*words, f"--filename={folder}")
     objects = applied.get("items", [applied])
-    return [
-        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == "TradingPlatform"
-    ]
+    return [(one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == PLATFORM.kind]
 
 
 def platform_status(platform: dict[str, Any]) -> PlatformStatus:
@@ -321,8 +317,8 @@ def wait_until_ready(
                 return True
         return False
 
-    expected = f"TradingPlatform {namespace}/{name} is Ready"
-    remedy = shlex.join(["aether", "explain", f"tp/{name}", "-n", namespace, *options])
+    expected = f"{PLATFORM.kind} {namespace}/{name} is Ready"
+    remedy = shlex.join(["aether", "explain", f"{PLATFORM.short}/{name}", "-n", namespace, *options])
     only = f"--field-selector=metadata.name={name}"
     with reporter.step(f"platform {name}") as step:
         try:
@@ -331,7 +327,7 @@ def wait_until_ready(
             )
             if last[0].ready == "True":
                 # etcd may have this status from before the cluster was stopped: check the pods of now.
-                mine = f"--selector=trading.aether.io/platform={name}"
+                mine = f"--selector={labels.PLATFORM}={name}"
                 kubectl.until(
                     _all_replicas_ready,
                     "statefulsets",

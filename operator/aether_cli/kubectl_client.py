@@ -41,7 +41,12 @@ class Unreachable(problems.ProgramFailed):
     exit_code = problems.NotRunning.exit_code
 
 
+class UnknownKind(problems.ProgramFailed):
+    """The cluster has no such kind: its CRD is not installed, or kubectl has not discovered it yet."""
+
+
 _ERRORS: Final = {
+    "the server doesn't have a resource type": UnknownKind,
     "(NotFound)": NotFound,
     "(Forbidden)": Forbidden,
     # kubectl reports every failed connection with one of these two.
@@ -73,6 +78,7 @@ class Kubectl:
 
         Raises:
             NotFound: The object does not exist.
+            UnknownKind: The cluster has no objects of this kind.
             Forbidden: The user may not do that.
             Unreachable: No API server responds.
             ProgramFailed: kubectl failed for another reason, or took longer than `deadline` seconds.

@@ -48,7 +48,7 @@ class PodStatus:
 
 def selector(platform: str) -> str:
     """The label selector of a platform's ingest pods."""
-    return ",".join(f"{key}={value}" for key, value in labels.selector(platform, INGEST).items())
+    return f"{labels.PLATFORM}={platform},{labels.COMPONENT}={INGEST}"
 
 
 def is_ingest(pod: Object) -> bool:

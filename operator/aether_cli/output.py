@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aether_cli import cluster_reader, kubectl_client, problems
 from aether_cli.console import WordConsole
+from aether_operator.api.platform_definition import DEFINITION as PLATFORM
 
 if TYPE_CHECKING:
     from aether_cli import targets
@@ -30,13 +31,13 @@ def heading(target: targets.Target, namespace: str = "") -> str:
             target's.
     """
     try:
-        return target.heading(cluster_reader.list_platforms(target.kubectl))
+        return target.heading(cluster_reader.list_objects(target.kubectl, PLATFORM))
     except kubectl_client.Forbidden:
         within = namespace or target.namespace
     except problems.ProgramFailed:  # no response
         return target.heading(None)
     try:
-        return target.heading(cluster_reader.list_platforms(target.kubectl, within), within=within)
+        return target.heading(cluster_reader.list_objects(target.kubectl, PLATFORM, within), within=within)
     except problems.ProgramFailed:
         return target.heading(None)
 

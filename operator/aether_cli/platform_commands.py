@@ -31,6 +31,7 @@ from aether_cli.local import inspection, manifests, paths, supervisor_process
 from aether_cli.local.settings import Profile
 from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
 from aether_cli.output import out
+from aether_operator.api.platform_definition import DEFINITION as PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,7 @@ def _status(
         output.print_heading(target.heading(None if api_error else state.platforms))
         _show(local, namespaces, nodes, state)
         if namespaces and state.installed and not state.platforms:
-            out.print(f"  No TradingPlatform; for all namespaces: {escape(target.command_line('status', '-A'))}")
+            out.print(f"  No {PLATFORM.kind}; for all namespaces: {escape(target.command_line('status', '-A'))}")
         for line in status_view.status_lines(state):
             out.print(line)
         _show_market_data(pod_statuses)
@@ -218,16 +219,15 @@ def explain(
     parsed = status_view.parse_target(what)
     if parsed is None:
         raise problems.BadInput(f"what: {what!r} is not KIND/NAME of an Aether kind", remedy="For example: tp/paper")
-    _, object_name = parsed
+    definition, object_name = parsed
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
-        platform = cluster_reader.platform(
-            target.kubectl, namespace or target.namespace, object_name, see_all=target.command_line("status", "-A")
-        )
-        events = cluster_reader.events(target.kubectl, platform)
-    output.print_heading(target.heading([platform]))
-    for line in explanation.explanation_lines(platform, events, target):
+        where, see_all = namespace or target.namespace, target.command_line("status", "-A")
+        item = cluster_reader.get(target.kubectl, definition, where, object_name, see_all=see_all)
+        events = cluster_reader.events(target.kubectl, item)
+    output.print_heading(target.heading([item]) if definition is PLATFORM else output.heading(target, where))
+    for line in explanation.explanation_lines(item, events, target):
         out.print(line)
-    if not status_view.is_ready(platform):
+    if not status_view.is_ready(item):
         raise typer.Exit(problems.NotReady.exit_code)
 
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
-from aether_operator.api import models
 from aether_operator.api import platforms as api
+from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.reasons import ConditionType
 from aether_operator.catalog import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from aether_operator.api.definition import Definition, Definitions
+
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
-KINDS: Final = {"tradingplatform": "tradingplatforms", "tradingplatforms": "tradingplatforms", "tp": "tradingplatforms"}
-"""Kind, plural or short name, in lower case → plural."""
 GOOD_WHEN_FALSE: Final = frozenset(
     {ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.WARNING, ConditionType.PAUSED}
 )
@@ -39,7 +39,7 @@ class UnreadableResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AetherState:
-    """Aether's objects in a cluster: operator Deployments, Leases, platforms, and the pods of both.
+    """Aether's objects in a cluster: operator Deployments, Leases, the objects of our kinds, and the pods of both.
 
     Resources that the user may not read are listed in `unreadable`; they do not make the state unhealthy.
     """
@@ -47,6 +47,8 @@ class AetherState:
     deployments: Sequence[Object] = ()
     leases: Sequence[Object] = ()
     platforms: Sequence[Object] = ()
+    others: Sequence[Object] = ()
+    """The objects of our other kinds."""
     pods: Sequence[Object] = ()
     unreadable: Sequence[UnreadableResource] = ()
     installed: bool = True
@@ -54,15 +56,20 @@ class AetherState:
 
     @property
     def healthy(self) -> bool:
-        """Whether operators, platforms and pods are ready, as far as the user may read them."""
-        if self.platforms and not self.deployments and not self.is_unreadable("deployments"):
-            return False  # no operator reconciles them
+        """Whether operators, objects and pods are ready, as far as the user may read them."""
+        if self.without_operator:
+            return False
         operators = all(
             _available(one) == _required(one) and (self.leader(namespace) or self.is_unreadable("leases", namespace))
             for one in self.deployments
             for namespace in [one["metadata"]["namespace"]]
         )
-        return operators and all(map(is_ready, self.platforms)) and not self.unhealthy_pods
+        return operators and all(map(is_ready, (*self.platforms, *self.others))) and not self.unhealthy_pods
+
+    @property
+    def without_operator(self) -> bool:
+        """Whether there are objects, and no operator that reconciles them."""
+        return bool(self.platforms or self.others) and not (self.deployments or self.is_unreadable("deployments"))
 
     @property
     def unhealthy_pods(self) -> list[Object]:
@@ -85,16 +92,12 @@ class AetherState:
                 }
                 for one in self.deployments
             ],
-            "platforms": [
-                {
-                    **_identity(one),
-                    "venue": venue(one),
-                    "generation": one["metadata"]["generation"],
-                    "reconciled": is_reconciled(one),
-                    "status": one.get("status", {}),
-                }
-                for one in self.platforms
-            ],
+            "platforms": [{**_identity(one), "venue": venue(one), **_progress(one)} for one in self.platforms],
+            **(
+                {"others": [{"kind": one["kind"], **_identity(one), **_progress(one)} for one in self.others]}
+                if self.others
+                else {}
+            ),
             "pods": [{**_identity(one), "phase": one["status"].get("phase")} for one in self.pods],
             "installed": self.installed,
             "forbidden": [{"resource": one.resource, "namespace": one.namespace} for one in self.unreadable],
@@ -110,15 +113,15 @@ class AetherState:
         return next((holder.rpartition("_")[0] for holder in holders if holder), "")
 
 
-def is_reconciled(platform: Object) -> bool:
+def is_reconciled(item: Object) -> bool:
     """Whether the status is about the newest generation of the spec."""
-    return bool(platform.get("status", {}).get("observedGeneration") == platform["metadata"]["generation"])
+    return bool(item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"])
 
 
-def is_ready(platform: Object) -> bool:
-    """Whether the platform is Ready, and that about the newest generation of its spec."""
-    conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
-    return is_reconciled(platform) and bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
+def is_ready(item: Object) -> bool:
+    """Whether an object is Ready, and that about the newest generation of its spec."""
+    conditions = {one["type"]: one for one in item.get("status", {}).get("conditions") or ()}
+    return is_reconciled(item) and bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
 
 
 def venue(platform: Object) -> dict[str, str]:
@@ -142,6 +145,14 @@ def _identity(item: Object) -> dict[str, str]:
     return {key: item["metadata"][key] for key in ("namespace", "name")}
 
 
+def _progress(item: Object) -> dict[str, Any]:
+    return {
+        "generation": item["metadata"]["generation"],
+        "reconciled": is_reconciled(item),
+        "status": item.get("status", {}),
+    }
+
+
 def _required(deployment: Object) -> int:
     return int(deployment["spec"].get("replicas", 1))
 
@@ -157,9 +168,9 @@ def _is_healthy(pod: Object) -> bool:
 
 
 def status_lines(state: AetherState) -> Iterator[str]:
-    """The lines of `aether status` about operators and platforms, with markup."""
+    """The lines of `aether status` about operators and the objects of our kinds, with markup."""
     if not state.installed:
-        yield "  Aether is not installed: the cluster has no kind TradingPlatform"
+        yield f"  Aether is not installed: the cluster has no kind {api.KIND}"
     for one in state.deployments:
         available, required = _available(one), _required(one)
         colour = "green" if available == required else "red"
@@ -170,31 +181,25 @@ def status_lines(state: AetherState) -> Iterator[str]:
             f"[bold]Operator[/]  namespace {escape(namespace)}: [{colour}]{available} of {required} replicas[/], "
             + (f"leader {escape(leader)}" if leader else unknown)
         )
-    if state.platforms and not state.deployments and not state.is_unreadable("deployments"):
-        yield "[bold]Operator[/]  [red]not found: platforms are not reconciled[/]"
+    if state.without_operator:
+        what = "platforms" if state.platforms else "objects"
+        yield f"[bold]Operator[/]  [red]not found: {what} are not reconciled[/]"
     for platform in state.platforms:
         yield from _platform(platform)
+    for item in state.others:
+        yield f"[bold]{item['kind']} {escape(item['metadata']['name'])}[/]  {_namespace(item)}"
+        yield from _conditions(item)
     if state.unreadable:
         yield f"[yellow]Not shown: forbidden to you[/]  {escape('; '.join(map(str, state.unreadable)))}"
 
 
 def _platform(platform: Object) -> Iterator[str]:
-    meta, status = platform["metadata"], platform.get("status", {})
-    of_venue = venue(platform)
+    status, of_venue = platform.get("status", {}), venue(platform)
     yield (
-        f"[bold]TradingPlatform {escape(meta['name'])}[/]  namespace {escape(meta['namespace'])}, "
+        f"[bold]{api.KIND} {escape(platform['metadata']['name'])}[/]  {_namespace(platform)}, "
         f"venue {escape(of_venue['name'])}, feed {escape(of_venue['feed'])}"
     )
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
-    if not conditions:
-        yield "  [red]no status yet: no operator has reconciled it[/]"
-    elif not is_reconciled(platform):  # the Ready condition is about an older spec
-        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {generation_note(platform)}"
-        conditions.pop(ConditionType.READY, None)
-    for one in conditions.values():
-        if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
-            continue
-        yield f"  {one['type']:<14} {coloured(one)}  {escape(one.get('message', ''))}".rstrip()
+    yield from _conditions(platform)
     servers, endpoints = status.get("servers", {}), status.get("endpoints", {})
     for name in sorted({*servers, *endpoints}):
         endpoint = endpoints.get(name, {})
@@ -213,9 +218,27 @@ def _platform(platform: Object) -> Iterator[str]:
         yield escape(f"  schema    {', '.join(part for part in parts if part)}")
 
 
-def generation_note(platform: Object) -> str:
+def _namespace(item: Object) -> str:
+    return f"namespace {escape(item['metadata']['namespace'])}"
+
+
+def _conditions(item: Object) -> Iterator[str]:
+    """The conditions of an object, without those that say that nothing is wrong."""
+    conditions = {one["type"]: one for one in item.get("status", {}).get("conditions") or ()}
+    if not conditions:
+        yield "  [red]no status yet: no operator has reconciled it[/]"
+    elif not is_reconciled(item):  # the Ready condition is about an older spec
+        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {generation_note(item)}"
+        conditions.pop(ConditionType.READY, None)
+    for one in conditions.values():
+        if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
+            continue
+        yield f"  {one['type']:<14} {coloured(one)}  {escape(one.get('message', ''))}".rstrip()
+
+
+def generation_note(item: Object) -> str:
     """Which generation the status is about, for a status that is older than the spec."""
-    observed, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
+    observed, newest = item["status"].get("observedGeneration"), item["metadata"]["generation"]
     return f"generation {newest}, the status is of generation {observed}"
 
 
@@ -225,12 +248,12 @@ def coloured(one: Object) -> str:
     return f"[{colour}]{one['status']}[/] {escape(one.get('reason', ''))}"
 
 
-def parse_target(what: str) -> tuple[str, str] | None:
+def parse_target(what: str, definitions: Definitions = DEFINITIONS) -> tuple[Definition, str] | None:
     """Parse `KIND/NAME`, also as `kubectl get -o name` prints it.
 
     Returns:
-        The kind's plural and the name; None where it is not a kind of Aether's, or not of this form.
+        The kind and the name; None where it is not a kind of Aether's, or not of this form.
     """
-    kind, slash, name = what.partition("/")
-    plural = KINDS.get(kind.lower().removesuffix(f".{models.GROUP}"))
-    return (plural, name) if slash and plural and name else None
+    kind, _, name = what.partition("/")
+    definition = next((one for one in definitions.values() if one.is_called(kind)), None)
+    return (definition, name) if definition and name else None

@@ -1,1 +1,1 @@
-"""Aether's operator: reconciles TradingPlatform objects with their children in Kubernetes and on their servers."""
+"""Aether's operator: reconciles its custom resources with their children in Kubernetes and on servers."""

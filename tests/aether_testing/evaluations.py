@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator import status
 from aether_operator.api.platforms import Server
-from aether_operator.observed.observation import Observed
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import SchemaReport, ServerReport
+from aether_operator.status import platforms as platform_status
 from aether_testing import kstatus, observations
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.api.reasons import Reason
+    from aether_operator.status.platforms import PlatformInput
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
@@ -24,20 +26,21 @@ NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
 READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
 
 
-def inputs(platform: Platform | None, observed: Observed | None = None, **parts: Any) -> status.StatusInput:
+def inputs(platform: Platform | None, observed: ObservedPlatform | None = None, **parts: Any) -> PlatformInput:
     """The input of `compute_status` for a valid platform that is not paused."""
     usual: dict[str, Any] = {
         "generation": platform.generation if platform else 1,
         "paused": False,
         "newest": platform,
-        "observed": observed if observed is not None else Observed(children={}),
+        "observed": observed if observed is not None else ObservedPlatform(children={}),
     }
-    return status.StatusInput(platform=platform, **{**usual, **parts})
+    return status.StatusInput(in_force=platform, **{**usual, **parts})
 
 
-def status_of(given: status.StatusInput, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
+def status_of(given: PlatformInput, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
     """The computed status, so many seconds after `NOW`."""
-    return status.compute_status(given, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
+    given = dataclasses.replace(given, previous=NEVER if previous is None else previous)
+    return platform_status.compute_status(given, now=NOW + timedelta(seconds=at))
 
 
 def conditions(reported: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -52,14 +55,16 @@ def kstatus_of(reported: dict[str, Any], generation: int = 1, **meta: Any) -> st
 
 def with_server_reason(
     reason: Reason, message: str = "as reported", server: Server = Server.KAFKA
-) -> Callable[[Observed], Observed]:
+) -> Callable[[ObservedPlatform], ObservedPlatform]:
     """Change the result of a server's check."""
     return lambda observed: observations.with_server_report(
         observed, ServerReport(server=server, reason=reason, message=message)
     )
 
 
-def with_schema(reason: Reason, message: str = "as reported", **parts: Any) -> Callable[[Observed], Observed]:
+def with_schema(
+    reason: Reason, message: str = "as reported", **parts: Any
+) -> Callable[[ObservedPlatform], ObservedPlatform]:
     """Change the report of the schema."""
     report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
     return lambda observed: dataclasses.replace(observed, schema=report)

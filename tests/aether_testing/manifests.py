@@ -6,12 +6,14 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api import models, platforms
+from aether_operator.api import models, platform_definition
 from aether_operator.api.platforms import MAX_NAME_LENGTH, Server
 from aether_testing import observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from aether_operator.api.definition import Definition
 
 Spec = dict[str, Any]
 
@@ -30,14 +32,14 @@ class InvalidManifest:
     before: Spec | None = None
 
 
+def an_object(definition: Definition, spec: Any, name: str) -> dict[str, Any]:
+    """An object of one of our kinds as a user applies it."""
+    return {"apiVersion": models.API_VERSION, "kind": definition.kind, "metadata": {"name": name}, "spec": spec}
+
+
 def a_manifest(spec: Any, name: str = "paper") -> dict[str, Any]:
     """A platform as a user applies it."""
-    return {
-        "apiVersion": models.API_VERSION,
-        "kind": platforms.KIND,
-        "metadata": {"name": name},
-        "spec": spec,
-    }
+    return an_object(platform_definition.DEFINITION, spec, name)
 
 
 def an_external(server: Server) -> Spec:

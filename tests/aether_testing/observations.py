@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import json
 from itertools import count
 from pathlib import Path
@@ -13,21 +14,23 @@ import yaml
 
 from aether_operator import desired
 from aether_operator.api import labels
-from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.platforms import KIND, Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import TOPICS, Component
 from aether_operator.catalog.releases import Release
 from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.components import ComponentReport, expected
-from aether_operator.observed.observation import Observed
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.server_owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from aether_operator.api.owners import Owner
     from aether_operator.observed.kinds import Manifest, Ref
 
+CREATED: Final = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 EXTERNAL: Final[dict[str, Any]] = {
     server.value: {
         "mode": "External",
@@ -47,12 +50,19 @@ EXTERNAL: Final[dict[str, Any]] = {
 def a_platform(name: str = "paper", namespace: str = "desk", generation: int = 1, **spec: Any) -> Platform:
     """A platform with a spec in the form of JSON."""
     return Platform(
+        kind=KIND,
         namespace=namespace,
         name=name,
         uid=f"uid-of-{namespace}-{name}",
         generation=generation,
+        created=CREATED,
         spec=PlatformSpec.model_validate(spec),
     )
+
+
+def an_owner(name: str = "paper", namespace: str = "desk") -> Owner:
+    """The platform of this name, as the owner of its children."""
+    return a_platform(name, namespace).owner
 
 
 def an_external_platform(**spec: Any) -> Platform:
@@ -176,12 +186,14 @@ def _ours(live: Manifest) -> dict[str, Any]:
 # Observed state.
 
 
-def empty(**parts: Any) -> Observed:
+def empty(**parts: Any) -> ObservedPlatform:
     """No child, and all servers belong to the platform."""
-    return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Ownership.OURS), **parts})
+    return ObservedPlatform(**{"children": {}, "owners": dict.fromkeys(Server, Ownership.OURS), **parts})
 
 
-def created(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
+def created(
+    platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None
+) -> ObservedPlatform:
     """Every child was applied once and is healthy; servers and components were not checked yet."""
     nothing = empty(secrets=user_secrets(platform))
     children = desired.children(platform, nothing, release or a_release(), fresh or tokens())
@@ -203,7 +215,7 @@ def _pods_of_components(platform: Platform, live: Mapping[Ref, Manifest]) -> Ite
             yield pod
 
 
-def previous_release() -> Observed:
+def previous_release() -> ObservedPlatform:
     """The children of a platform without a spec, as recorded from the release before components existed."""
     return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
 
@@ -220,7 +232,7 @@ def user_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
     return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
 
 
-def healthy(platform: Platform, release: Release | None = None) -> Observed:
+def healthy(platform: Platform, release: Release | None = None) -> ObservedPlatform:
     """Everything is ready."""
     observed = created(platform, release)
     return dataclasses.replace(
@@ -241,7 +253,7 @@ def healthy(platform: Platform, release: Release | None = None) -> Observed:
     )
 
 
-def healthy_reports(platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
+def healthy_reports(platform: Platform, observed: ObservedPlatform) -> dict[str, ComponentReport]:
     """Pod → a healthy report, for all components."""
     settings = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]["metadata"]["annotations"][
         labels.SETTINGS
@@ -262,30 +274,30 @@ def healthy_reports(platform: Platform, observed: Observed) -> dict[str, Compone
     }
 
 
-def with_report(observed: Observed, pod: str, **changes: Any) -> Observed:
+def with_report(observed: ObservedPlatform, pod: str, **changes: Any) -> ObservedPlatform:
     """Observed state in which a component's pod reports something else."""
     report = dataclasses.replace(observed.component_reports[pod], **changes)
     return dataclasses.replace(observed, component_reports={**observed.component_reports, pod: report})
 
 
-def with_objects(observed: Observed, *things: Manifest) -> Observed:
+def with_objects(observed: ObservedPlatform, *things: Manifest) -> ObservedPlatform:
     """Observed state with objects replaced or added."""
     return dataclasses.replace(observed, children={**observed.children, **{kinds.ref(one): one for one in things}})
 
 
-def with_pods(observed: Observed, *pods: Manifest) -> Observed:
+def with_pods(observed: ObservedPlatform, *pods: Manifest) -> ObservedPlatform:
     """Observed state with exactly these pods."""
     return dataclasses.replace(observed, pods=pods)
 
 
-def without(observed: Observed, *refs: Ref) -> Observed:
+def without(observed: ObservedPlatform, *refs: Ref) -> ObservedPlatform:
     """Observed state without some objects."""
     return dataclasses.replace(
         observed, children={ref: one for ref, one in observed.children.items() if ref not in refs}
     )
 
 
-def with_server_report(observed: Observed, report: ServerReport) -> Observed:
+def with_server_report(observed: ObservedPlatform, report: ServerReport) -> ObservedPlatform:
     """Observed state with another result of a server's check."""
     return dataclasses.replace(observed, servers={**observed.servers, report.server: report})
 

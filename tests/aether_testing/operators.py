@@ -18,29 +18,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import yaml
 from prometheus_client import parser
 
 from aether_cli import kubectl_client, problems
-from aether_operator.api import labels
+from aether_operator.api import crds, labels
+from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.platforms import Server
 from aether_operator.desired import secrets
 from aether_operator.observed import kinds
+from aether_operator.planning import child_kinds
 from aether_testing import charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aether_cli.local.startup import Cluster
+    from aether_operator.api.definition import Definitions
     from aether_testing.counting_proxy import Proxy
     from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
 
 TOP: Final = Path(__file__).resolve().parents[2]
-KINDS: Final = TOP / "crds/v1alpha1"
 NAME: Final = labels.OPERATOR
 """The name of the account, the Lease and the Roles, as in the chart."""
-RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding"})
+RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 DEADLINE: Final = 120.0
 """Seconds; enough for a busy machine."""
@@ -69,13 +70,10 @@ def until(
 # ---- installation
 
 
-def install_crds(cluster: Cluster) -> None:
-    """Install the CRDs of this tree."""
-    files = sorted(KINDS.glob("*.yaml"))
-    assert files, f"no CRDs in {KINDS}"
-    things = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
-    cluster.kubectl.apply(*things)
-    names = {one["metadata"]["name"] for one in things}
+def install_crds(cluster: Cluster, definitions: Definitions = DEFINITIONS) -> None:
+    """Install the CRDs of these kinds."""
+    cluster.kubectl.apply(*crds.all_of(definitions))
+    names = {definition.resource for definition in definitions.values()}
     # Not `kubectl wait`: it fails on one that has no conditions yet.
     cluster.kubectl.until(
         lambda seen: names <= {one["metadata"]["name"] for one in seen.values() if _established(one)},
@@ -89,15 +87,20 @@ def _established(kind: dict[str, Any]) -> bool:
     return kubectl_client.condition(kind, "Established") == "True"
 
 
-def rendered(namespace: str, *others: str) -> list[dict[str, Any]]:
+def rendered(namespace: str, *others: str, chart: Path = charts.CHART) -> list[dict[str, Any]]:
     """The chart's objects for a namespace that is the operator's and the platforms', and for more of platforms."""
     values = {"namespaces": [namespace, *others], "crds": {"install": False}}
-    return charts.rendered(values=values, namespace=namespace)
+    return charts.rendered(values=values, namespace=namespace, chart=chart)
 
 
 def rights(namespace: str, *others: str) -> list[dict[str, Any]]:
     """Those of them that give the operator its rights."""
-    return [one for one in rendered(namespace, *others) if one["kind"] in RIGHTS]
+    return [one for one in rendered(namespace, *others) if _is_right(one)]
+
+
+def _is_right(thing: dict[str, Any]) -> bool:
+    """Whether an object gives the operator its rights; the ClusterRole `….view` gives users theirs."""
+    return thing["kind"] in RIGHTS and not thing["metadata"]["name"].endswith(".view")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ class Installation:
         proxy: Proxy | None = None,
         supervised: bool = False,
         releases_lease: bool = False,
+        module: str = "aether_operator",
         **config: Any,
     ) -> Operator:
         """One pod of the operator, not started yet; `with` starts it, and ends it.
@@ -127,6 +131,7 @@ class Installation:
             supervised: Restart it whenever it ends, as a kubelet would.
             releases_lease: Release its Lease before a restart, instead of waiting until it expires: for tests that end
                 it many times.
+            module: The module that is started; one of tests may have more kinds.
             config: Changes to its configuration, by the file's keys (`resyncSeconds=1`).
         """
         folder = self.folder / name
@@ -154,7 +159,7 @@ class Installation:
         (folder / "config.json").write_text(json.dumps(settings))
         return Operator(
             name=name, namespace=ours, folder=folder, objects=self.namespace, proxy=proxy,
-            supervised=supervised, releases_lease=releases_lease,
+            supervised=supervised, releases_lease=releases_lease, module=module,
         )  # fmt: skip
 
     @property
@@ -191,27 +196,29 @@ class Installation:
         return self.namespace.text("create", "token", NAME, *bound).strip()
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - a test names what differs
     cluster: Cluster,
     namespace: Namespace,
     folder: Path,
     fakes: FakeServices | None = None,
     *,
     others: Sequence[str] = (),
+    definitions: Definitions = DEFINITIONS,
 ) -> Installation:
     """Prepare a namespace for operators: CRDs, account, rights, and the fence; returns once the fence is in force.
 
-    `others` are further namespaces of platforms.
+    `others` are further namespaces of platforms, `definitions` the kinds of which the operator has objects.
     """
-    install_crds(cluster)
-    things = rendered(namespace.name, *others)
+    install_crds(cluster, definitions)
+    chart = charts.CHART if definitions is DEFINITIONS else charts.with_kinds(folder / "chart", definitions)
+    things = rendered(namespace.name, *others, chart=chart)
     released = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": NAME, "namespace": namespace.name},
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0},
     }
-    cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
+    cluster.kubectl.apply(*(one for one in things if _is_right(one) or one["kind"] in FENCE), released)
     installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
     until(lambda: "does not hold Lease" in _rejection(installation), "the fence is in force")
     return installation
@@ -243,6 +250,7 @@ class Operator:
     proxy: Proxy | None
     supervised: bool
     releases_lease: bool
+    module: str
     starts: int = 0
     """How many times it was started."""
     _process: subprocess.Popen[bytes] | None = None
@@ -330,7 +338,7 @@ class Operator:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         env = {
             **kept,
-            "PYTHONPATH": str(TOP / "operator"),
+            "PYTHONPATH": f"{TOP / 'operator'}:{TOP / 'tests'}",
             "PYTHONSAFEPATH": "1",
             "KUBECONFIG": str(self.folder / "kubeconfig"),
             "POD_NAME": self.name,
@@ -339,7 +347,7 @@ class Operator:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
-                    "setpriv", "--pdeathsig=KILL", sys.executable, "-m", "aether_operator",
+                    "setpriv", "--pdeathsig=KILL", sys.executable, "-m", self.module,
                     "--config", self.folder / "config.json",
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=env,
@@ -511,7 +519,7 @@ def masked(namespace: Namespace) -> dict[str, dict[str, Any]]:
 
     References stay recognisable: an owner that does not exist, and a hash that is of no Secret, are not masked.
     """
-    plurals = ",".join(one.plural for one in kinds.CHILDREN)
+    plurals = ",".join(one.plural for one in child_kinds.KINDS)
     children = namespace.get(plurals, f"--selector={labels.MANAGED_BY}={labels.OPERATOR}")["items"]
     owners = namespace.get(f"{kinds.PLATFORMS.plural}.{kinds.PLATFORMS.api_version.partition('/')[0]}")["items"]
     known = {namespace.name: "<namespace>"}

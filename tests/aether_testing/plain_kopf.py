@@ -13,6 +13,7 @@ import kopf
 from kubernetes.aio import client, config
 
 from aether_operator.api import labels, models, platforms
+from aether_testing import observations
 
 API: dict[str, client.CoreV1Api] = {}
 
@@ -32,7 +33,10 @@ async def create(spec: kopf.Spec, name: str, namespace: str | None, patch: kopf.
     where = spec["dataPlane"]["postgres"]["external"]
     login = {"host": where["host"], "port": str(where["port"]), "database": where["database"]}
     secret = {
-        "metadata": {"name": f"{name}-postgres-reader", "labels": labels.for_child(name, "postgres")},
+        "metadata": {
+            "name": f"{name}-postgres-reader",
+            "labels": labels.for_child(observations.an_owner(name), "postgres"),
+        },
         "stringData": {**login, "username": "aether_reader", "password": secrets.token_urlsafe(24)},
     }
     await API["core"].create_namespaced_secret(namespace, secret)

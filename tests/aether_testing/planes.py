@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api import models, platforms
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.catalog.logins import DatabaseUser
-from aether_testing import brokers, shared_servers
+from aether_testing import brokers, manifests, shared_servers
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aether_operator.api.definition import Definition
     from aether_testing.namespaces import Namespace
     from aether_testing.postgres import Postgres
 
@@ -136,7 +137,7 @@ def login_secret(name: str = SECRET, **keys: str) -> Object:
 
 def a_platform(spec: Object, name: str = "paper") -> Object:
     """A TradingPlatform with this spec."""
-    return {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "spec": spec}
+    return manifests.a_manifest(spec, name)
 
 
 def apply(namespace: Namespace, *objects: Object) -> None:
@@ -148,14 +149,22 @@ def apply(namespace: Namespace, *objects: Object) -> None:
         )
 
 
-def until(namespace: Namespace, kind: str, status: str, *, name: str = "paper", reason: str = "") -> Object:
-    """Watch until a condition of a platform has this status, for the newest generation; returns the platform."""
+def until(  # noqa: PLR0913 - a test names what differs
+    namespace: Namespace,
+    kind: str,
+    status: str,
+    *,
+    name: str = "paper",
+    reason: str = "",
+    definition: Definition = DEFINITION,
+) -> Object:
+    """Watch until a condition of an object has this status, for the newest generation; returns the object."""
 
     def holds(found: dict[str, Object]) -> bool:
         return any(_has_condition(one, kind, status, reason) for one in found.values())
 
     expected = f"{name} is {kind}={status}" + (f" for {reason}" if reason else "")
-    found = namespace.until(holds, platforms.PLURAL, f"--field-selector=metadata.name={name}", expected=expected)
+    found = namespace.until(holds, definition.resource, f"--field-selector=metadata.name={name}", expected=expected)
     return next(iter(found.values()))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
+from aether_operator.api import crds
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
 from aether_operator.database.revisions import FOLDER
-from aether_testing import operators, postgres
+from aether_testing import postgres
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def content(endpoint: Endpoint) -> list[Any]:
 
 def kind() -> dict[str, Any]:
     """The CRD TradingPlatform without the fields that it did not have, and their rules."""
-    crd: dict[str, Any] = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text(encoding="utf-8"))
+    crd = copy.deepcopy(crds.of(DEFINITION))
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     del spec["x-kubernetes-validations"]
     for field in ("venue", "pairs", "components"):

@@ -9,20 +9,23 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator import status
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Blocker, Observed
+from aether_operator.observed.observation import Blocker
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.server_owners import Ownership
+from aether_operator.status import platforms as platform_status
 from aether_testing import kstatus, observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aether_operator.api.platforms import Platform
 
-    Change = Callable[[Observed], Observed]
+    Change = Callable[[ObservedPlatform], ObservedPlatform]
     _Table = dict[str, tuple[Change, status.State, Reason]]
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -61,11 +64,11 @@ class State:
 # Changes to the observed state of a healthy platform.
 
 
-def _same(observed: Observed) -> Observed:
+def _same(observed: ObservedPlatform) -> ObservedPlatform:
     return observed
 
 
-def _empty(observed: Observed) -> Observed:
+def _empty(observed: ObservedPlatform) -> ObservedPlatform:
     return dataclasses.replace(observed, children={}, servers={}, schema=None, topics=None)
 
 
@@ -74,7 +77,7 @@ def _without(kind: str, name: str) -> Change:
 
 
 def _deleting(kind: str, name: str) -> Change:
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         live = copy.deepcopy(observed.children[Ref(kind, name)])
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         return observations.with_objects(observed, live)
@@ -85,7 +88,7 @@ def _deleting(kind: str, name: str) -> Change:
 def _workload(pod: dict[str, Any] | None = None, **fields: Any) -> Change:
     """PostgreSQL's StatefulSet is not rolled out; its pod has the cause."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-postgres")])
         live["status"] |= fields
         pods = (observations.a_pod_of(live, **pod),) if pod else ()
@@ -100,7 +103,7 @@ def _container(reason: str, **more: Any) -> Change:
 
 
 def _claim(phase: str) -> Change:
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         live = copy.deepcopy(observed.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
         live["status"] = {"phase": phase}
         return observations.with_objects(observed, live)
@@ -108,7 +111,7 @@ def _claim(phase: str) -> Change:
     return changed
 
 
-def _not_checked(observed: Observed) -> Observed:
+def _not_checked(observed: ObservedPlatform) -> ObservedPlatform:
     return dataclasses.replace(observed, servers={}, schema=None, topics=None)
 
 
@@ -121,7 +124,7 @@ def _server(server: Server, reason: Reason, message: str) -> Change:
 def _owned_by_another(server: Server, message: str) -> Change:
     """Another platform owns the server, and ingest was stopped."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         computed = _server(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
         stopped = observations.without(computed, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners={**observed.owners, server: Ownership.OWNED_BY_ANOTHER}, topics=None)
@@ -132,7 +135,7 @@ def _owned_by_another(server: Server, message: str) -> Change:
 def _unclaimed(server: Server) -> Change:
     """The server answers and has no owner: ingest was not started."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         owners = {key: ownership for key, ownership in observed.owners.items() if key is not server}
         stopped = observations.without(observed, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners=owners, topics=None)
@@ -149,7 +152,7 @@ def _pod(pod: str, **changes: Any) -> Change:
     return lambda observed: observations.with_report(observed, pod, **changes)
 
 
-def _not_queried(observed: Observed) -> Observed:
+def _not_queried(observed: ObservedPlatform) -> ObservedPlatform:
     return dataclasses.replace(observed, component_reports={})
 
 
@@ -159,7 +162,7 @@ def _book(pair: str, why: str) -> Change:
     )
 
 
-def _no_schema(observed: Observed) -> Observed:
+def _no_schema(observed: ObservedPlatform) -> ObservedPlatform:
     return dataclasses.replace(observed, schema=None)
 
 
@@ -168,7 +171,7 @@ def _topics(reason: Reason, message: str = "", **parts: Any) -> Change:
     return lambda observed: dataclasses.replace(observed, topics=report)
 
 
-def _no_topics(observed: Observed) -> Observed:
+def _no_topics(observed: ObservedPlatform) -> ObservedPlatform:
     return dataclasses.replace(observed, topics=None)
 
 
@@ -178,7 +181,7 @@ def _blocked(reason: Reason, message: str, kind: str = "StatefulSet", name: str 
 
 
 def _all(*changes: Change) -> Change:
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         for change in changes:
             observed = change(observed)
         return observed
@@ -207,7 +210,7 @@ _NO_CLASS: Final = "no persistent volumes available for this claim and no storag
 def _event(kind: str, name: str, reason: str, note: str) -> Change:
     """A controller emitted an event about a child."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         event = observations.an_event(observed.children[Ref(kind, name)], reason, note)
         return dataclasses.replace(observed, events=(*observed.events, event))
 
@@ -450,11 +453,18 @@ _AT_KRAKEN: Final[_Table] = {
 
 
 def _status_of(
-    platform: Platform | None, observed: Observed, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
+    platform: Platform | None,
+    observed: ObservedPlatform,
+    previous: dict[str, Any] = NEVER,
+    *,
+    at: float = 0,
+    **parts: Any,
 ) -> dict[str, Any]:
     usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "observed": observed}
-    inputs = status.StatusInput(platform=platform, **{**usual, **parts})
-    return status.compute_status(inputs, previous, now=NOW + timedelta(seconds=at))
+    inputs: platform_status.PlatformInput = status.StatusInput(
+        in_force=platform, previous=previous, **{**usual, **parts}
+    )
+    return platform_status.compute_status(inputs, now=NOW + timedelta(seconds=at))
 
 
 def _table_states() -> Iterator[State]:
@@ -478,7 +488,7 @@ def _platform_states() -> Iterator[State]:
 
     yield case("before the first reconcile", "", "", NEVER)
     platform = observations.a_platform()
-    healthy, nothing = observations.healthy(platform), Observed(children={})
+    healthy, nothing = observations.healthy(platform), ObservedPlatform(children={})
     ready_status = _status_of(platform, healthy)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
     computed = _status_of(None, nothing, newest=None, problems=problems)
@@ -487,9 +497,9 @@ def _platform_states() -> Iterator[State]:
     yield case("the spec is invalid, and the last valid one stays in force", STALLED, Reason.INVALID_SPEC, computed)
     raw = {"metadata": {"generation": 1}, "spec": {}, "status": ready_status}
     cause = "KeyError: 'spec' at plans.py:12"
-    failed = ready_status | status.compute_failed_status(raw, cause, now=NOW)
+    failed = ready_status | status.compute_failed_status(DEFINITION, raw, cause, now=NOW)
     yield case("a reconcile failed", RECONCILING, Reason.RECONCILE_FAILED, failed)
-    later = status.compute_failed_status({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
+    later = status.compute_failed_status(DEFINITION, {**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
     yield case("reconciles fail until the deadline has passed", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = observations.a_platform(paused=True)
     computed = _status_of(platform, healthy, ready_status, paused=True, newest=paused)
@@ -515,21 +525,32 @@ def _platform_states() -> Iterator[State]:
 STATES: Final[tuple[State, ...]] = (*_platform_states(), *_table_states())
 
 
+STATES_OF: Final[Mapping[str, tuple[State, ...]]] = {DEFINITION.kind: STATES}
+"""Kind → its states. A kind without reasons of its own needs none."""
+
+
 def page() -> str:
     """The content of docs/reference/states.md."""
-    rows = "\n".join(_row(case) for case in STATES)
+    sections = "\n".join(_section(kind) for kind in STATES_OF)
     return f"""# States
 
-Written by `make docs` from `tests/aether_testing/states.py`: {len(STATES)} cases, each with the status that the
-operator's code computes. Tests write each status through a real API server, read it by the rules of kstatus, and run
+Written by `make docs` from `tests/aether_testing/states.py`, each case with the status that the operator's code
+computes. Tests write each status through a real API server, read it by the rules of kstatus, and run
 `kubectl wait --for=condition=Ready`, which succeeds for the rows with `Ready` True only.
+
+An object that is being deleted is `Terminating`, also in kstatus. What is `Reconciling` here becomes `Stalled` after
+`spec.progressDeadlineSeconds`, as two of the rows show; reasons are explained in [conditions](conditions.md).
+{sections}"""
+
+
+def _section(kind: str) -> str:
+    rows = "\n".join(_row(case) for case in STATES_OF[kind])
+    return f"""
+## {kind}: {len(STATES_OF[kind])} cases
 
 | case | state | reason | Ready | Reconciling | Stalled | Warning | kstatus |
 |---|---|---|---|---|---|---|---|
 {rows}
-
-A platform that is being deleted is `Terminating`, also in kstatus. What is `Reconciling` here becomes `Stalled` after
-`spec.progressDeadlineSeconds`, as two of the rows show; reasons are explained in [conditions](conditions.md).
 """
 
 

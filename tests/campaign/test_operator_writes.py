@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api import labels
-from aether_operator.observed import kinds
+from aether_operator.planning import child_kinds
 from aether_testing import counting_proxy, namespaces, operators, planes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Environment:
         """Remove the platform, its children and its data."""
         mine = f"--selector={labels.PLATFORM}={NAME}"
         self.namespace.text("delete", "tp", NAME, "--ignore-not-found", "--wait=true")
-        every = ",".join(kind.plural for kind in kinds.CHILDREN)
+        every = ",".join(kind.plural for kind in child_kinds.KINDS)
         self.namespace.text("delete", every, mine, "--wait=true")
         self.namespace.until(lambda seen: not seen, "pods", mine, expected="no pod of it is left")
         self.plane.forget_managed()

@@ -15,6 +15,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.catalog import releases
 from aether_testing import charts
 from aether_testing.charts import CHART, NAME, OPERATOR_NAMESPACE, rendered
+from aether_testing.widgets import WITH_WIDGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,6 +265,64 @@ def test_fence_covers_everything_that_the_operator_may_write() -> None:
     )
     fenced = acts(only(things, "ValidatingAdmissionPolicy")["spec"]["matchConstraints"]["resourceRules"], "operations")
     assert may - fenced == {("events.k8s.io", "events", "CREATE"), ("events.k8s.io", "events", "UPDATE")}
+
+
+@pytest.fixture(scope="module")
+def with_a_finalizer(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
+    """What the chart renders to where one kind more, Widget, has a finalizer."""
+    chart = charts.with_kinds(tmp_path_factory.mktemp("chart") / "aether-operator", WITH_WIDGETS)
+    return rendered(values={"namespaces": ["team-a", "team-b"]}, chart=chart)
+
+
+FINALIZERS: Final = f"{NAME}.{OPERATOR_NAMESPACE}.trading.aether.io.finalizers"
+"""The name of the objects that let the operator release its finalizer."""
+
+
+def test_another_kind_is_in_every_role_and_in_the_fence(with_a_finalizer: list[Object]) -> None:
+    def resources(rules: list[Object]) -> set[str]:
+        return {one for rule in rules for one in rule["resources"] if one.startswith(("tradingp", "widgets"))}
+
+    both = {"tradingplatforms", "tradingplatforms/status", "widgets", "widgets/status"}
+    roles = [one for one in with_a_finalizer if one["kind"] == "Role" and one["metadata"]["name"] == NAME]
+    assert [resources(one["rules"]) for one in roles] == [both, both]
+    (viewers,) = [one for one in with_a_finalizer if one["metadata"]["name"].endswith(".view")]
+    assert resources(viewers["rules"]) == {"tradingplatforms", "widgets"}
+    (fence,) = [one["spec"] for one in with_a_finalizer if "paramKind" in one.get("spec", {})]
+    assert resources(fence["matchConstraints"]["resourceRules"]) == both
+
+
+def test_finalizer_brings_one_right_in_the_whole_cluster(with_a_finalizer: list[Object]) -> None:
+    role = only(with_a_finalizer, "ClusterRole", FINALIZERS)
+    assert role["rules"] == [
+        {"apiGroups": ["trading.aether.io"], "resources": ["widgets"], "verbs": ["get", "list", "patch"]}
+    ]
+    binding = only(with_a_finalizer, "ClusterRoleBinding")
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("ClusterRole", FINALIZERS)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": OPERATOR_NAMESPACE}]
+
+
+def test_policy_limits_that_right_to_releasing_the_finalizer(with_a_finalizer: list[Object]) -> None:
+    policy = only(with_a_finalizer, "ValidatingAdmissionPolicy", FINALIZERS)["spec"]
+    assert policy["failurePolicy"] == "Fail"
+    assert "namespaceSelector" not in policy["matchConstraints"], "it is about the other namespaces, too"
+    assert policy["matchConstraints"]["resourceRules"] == [
+        {"apiGroups": ["trading.aether.io"], "apiVersions": ["*"], "resources": ["widgets"], "operations": ["UPDATE"]}
+    ]
+    account = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
+    assert [one["expression"] for one in policy["matchConditions"]] == [f"request.userInfo.username == '{account}'"]
+    variables = {one["name"]: one["expression"] for one in policy["variables"]}
+    assert variables["ours"] == 'request.namespace in ["team-a","team-b"]'
+    assert f"filter(one, one != '{labels.FINALIZER}')" in variables["others"]
+    assert all(
+        f".{part}.orValue" in variables["released"]
+        for part in ("?finalizers", "?spec", "?labels", "?annotations", "?ownerReferences")
+    )
+    (rule,) = policy["validations"]
+    assert rule["expression"] == "(variables.ours && !variables.terminating) || variables.released"
+    assert "is being deleted" in rule["messageExpression"]
+    assert ": only the finalizer may be removed" in rule["messageExpression"]
+    binding = only(with_a_finalizer, "ValidatingAdmissionPolicyBinding", FINALIZERS)["spec"]
+    assert (binding["policyName"], binding["validationActions"]) == (FINALIZERS, ["Deny"])
 
 
 # ---- what it rejects

@@ -14,12 +14,13 @@ from aether_operator.api.platforms import Platform, Server
 from aether_operator.catalog import components
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
+from aether_operator.planning import child_kinds
 from aether_testing import observations, operators, planes
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
     from aether_testing.namespaces import Namespace
 
 RELEASE = observations.a_release(
@@ -76,17 +77,17 @@ def _platform(namespace: Namespace) -> Platform:
     return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
 
-def _look(namespace: Namespace) -> Observed:
-    what = ",".join(kind.plural for kind in kinds.CHILDREN)
+def _look(namespace: Namespace) -> ObservedPlatform:
+    what = ",".join(kind.plural for kind in child_kinds.KINDS)
     chosen = f"--selector={labels.PLATFORM}=paper"
     found = json.loads(namespace.text("get", what, chosen, "--show-managed-fields", "--output=json"))["items"]
     return observations.empty(children={kinds.ref(one): one for one in found})
 
 
-def _plan(namespace: Namespace, observed: Observed) -> tuple[planning.Action, ...]:
+def _plan(namespace: Namespace, observed: ObservedPlatform) -> tuple[planning.Action, ...]:
     platform = _platform(namespace)
     wanted = desired.children(platform, observed, RELEASE, FRESH)
-    plan = planning.plan(wanted, observed, platform)
+    plan = planning.plan(wanted, observed, platform.owner)
     assert plan.blockers == ()
     return plan.actions
 
@@ -143,10 +144,43 @@ def test_stored_objects_equal_desired_ones_and_keep_foreign_additions(settled: N
 def test_children_dropped_by_a_release_are_removed(settled: Namespace) -> None:
     platform, observed = _platform(settled), _look(settled)
     wanted = desired.children(platform, observed, observations.a_release(), observations.tokens())
-    _carry_out(settled, planning.plan(wanted, observed, platform).actions)
+    _carry_out(settled, planning.plan(wanted, observed, platform.owner).actions)
     observed = _look(settled)
-    assert planning.plan(wanted, observed, platform).actions == ()
+    assert planning.plan(wanted, observed, platform.owner).actions == ()
     live = observed.children[Ref("StatefulSet", "paper-redis")]
     pod = live["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & pod.keys()
     assert "team" not in live["metadata"]["labels"]
+
+
+def test_upgrade_over_the_last_release_recreates_nothing(control_plane: Cluster, namespace: Namespace) -> None:
+    operators.install_crds(control_plane)
+    recorded = observations.recorded("before-owner-labels-platform")[0]
+    planes.apply(namespace, planes.a_platform(recorded["spec"]))
+    uid = namespace.get("tp", "paper")["metadata"]["uid"]
+    platform = dataclasses.replace(observations.a_platform(namespace=namespace.name, **recorded["spec"]), uid=uid)
+    text = json.dumps(observations.recorded("before-owner-labels"))
+    items = json.loads(text.replace(observations.a_platform().uid, uid).replace('"desk"', f'"{namespace.name}"'))
+    _carry_out(namespace, tuple(planning.Apply(manifest=one, live=None) for one in items))
+    before = _look(namespace)
+
+    def planned() -> planning.Plan:
+        observed = dataclasses.replace(_look(namespace), secrets=observations.user_secrets(platform))
+        wanted = desired.children(platform, observed, observations.a_release(), FRESH)
+        return planning.plan(wanted, observed, platform.owner)
+
+    first = planned()
+    assert first.blockers == ()
+    assert set(_carry_out(namespace, first.actions)) == set(before.children)
+    assert planned() == planning.Plan((), ())
+    after = _look(namespace)
+    for ref, old in before.children.items():
+        new = after.children[ref]
+        assert new["metadata"]["uid"] == old["metadata"]["uid"]
+        assert new.get("data", {}).get("password") == old.get("data", {}).get("password"), ref
+        assert new["metadata"]["labels"].items() > old["metadata"]["labels"].items()
+        if ref.kind != "StatefulSet":
+            assert new.get("spec") == old.get("spec"), ref
+        else:
+            assert new["spec"].pop("template") != old["spec"].pop("template"), "each pod restarts once, for its labels"
+            assert new["spec"] == old["spec"]

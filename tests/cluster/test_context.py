@@ -75,7 +75,10 @@ def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     operators.install_crds(control_plane)
     (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
     control_plane.kubectl.apply(viewers)
-    marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
+    marks = {
+        "app.kubernetes.io/managed-by": "aether-operator", "trading.aether.io/platform": "paper",
+        "app.kubernetes.io/component": "ingest",
+    }  # fmt: skip
     namespace.apply(a_pod("paper-ingest-0", marks), a_pod("stranger", {}, nodeSelector={"no": "such"}))
     namespace.apply(
         {

@@ -9,7 +9,7 @@ import pytest
 
 from aether_cli import problems
 from aether_operator.api import labels
-from aether_operator.observed import kinds
+from aether_operator.planning import child_kinds
 from aether_testing import audits, counting_proxy, namespaces, operators
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
 ) -> None:
     with installation.operator(proxy=proxy) as one:
         one.wait_leading()
-        everything = len(kinds.CHILDREN) + 2  # platforms and pods
+        everything = len(child_kinds.KINDS) + 2  # platforms and pods
         proxy.until(lambda now: now.watching == everything, "it watches")
         for end in (proxy.cut_watches, lambda: proxy.fail_watches(410), lambda: proxy.fail_watches(500)):
             begun = proxy.watched.total()

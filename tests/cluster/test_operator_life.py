@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-import yaml
 
 from aether_cli import explanation, problems, status_view
 from aether_cli.local import volumes
-from aether_operator.api import labels, models, platforms
+from aether_operator.api import crds, labels, models, platforms
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.catalog import components, owners
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed import network_errors
@@ -749,7 +750,7 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(env: Environm
 
 def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Environment) -> None:
     name, platform = env.ready_managed()
-    loose = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text())
+    loose = copy.deepcopy(crds.of(DEFINITION))
     schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     schema["retention"]["properties"]["tradesDays"].pop("maximum")
     try:  # an API server that accepts values the models reject

@@ -11,7 +11,7 @@ from aether_operator.api import labels, models
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import audits, counting_proxy, namespaces, operators, planes
+from aether_testing import audits, counting_proxy, namespaces, observations, operators, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ SLOW = 3600
 """Seconds between resyncs: longer than a test, so that repairs are due to events."""
 
 
-ALL = 2 * len(watcher.WATCHED)
+ALL = 2 * len(watcher.watched((kinds.PLATFORMS,)))
 """The number of watches in both namespaces."""
 SILENCE = 5
 """Seconds after which a silent watch is restarted."""
@@ -147,7 +147,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> No
         "kind": "Service",
         "metadata": {
             "name": f"{NAME}-former",
-            "labels": labels.for_child(NAME, "former"),
+            "labels": labels.for_child(observations.an_owner(NAME), "former"),
             "ownerReferences": [{"apiVersion": models.API_VERSION, "kind": "TradingPlatform", **owner}],
         },
         "spec": {"ports": [{"port": 80}]},

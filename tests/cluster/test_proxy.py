@@ -95,7 +95,7 @@ async def test_writes_are_numbered_in_order_and_reads_counted_separately(
 ) -> None:
     where = api_client.path(kinds.SECRETS, namespace.name)
     await make(api, namespace, "a")
-    await api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
+    await api.apply(kinds.SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
     with pytest.raises(api_client.ApiError) as rejected:
         await make(api, namespace, "a")
     found = await api.get(kinds.SECRETS, namespace.name, "a")

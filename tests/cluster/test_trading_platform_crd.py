@@ -16,7 +16,9 @@ from kubernetes.aio import client, config
 
 from aether_operator import status
 from aether_operator.api import models, parsing, platforms
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import PlatformSpec, Server
+from aether_operator.api.resources import Resource
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
 from aether_testing import kstatus, manifests, operators, states
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 TOP: Final = Path(__file__).resolve().parents[2]
 FILE: Final = TOP / f"crds/v1alpha1/{platforms.PLURAL}.yaml"
-NAME: Final = f"{platforms.PLURAL}.{models.GROUP}"
+NAME: Final = DEFINITION.resource
 WIDEST: Final = 120
 AT_ONCE: Final = 16
 
@@ -75,7 +77,7 @@ class ApiServer:
         name = thing["metadata"]["name"]
         body = {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "status": status}
         async with self.limit:
-            return await self.api.apply(body, self.namespace.name, subresource="status")
+            return await self.api.apply(kinds.PLATFORMS, body, self.namespace.name, subresource="status")
 
 
 @pytest.fixture
@@ -161,8 +163,8 @@ async def test_valid_platform_gets_the_defaults_of_the_models(api_server: ApiSer
     spec = manifests.VALID[name]
     kept = await api_server.create(manifests.a_manifest(spec))
     wanted = PlatformSpec.model_validate(spec)
-    understood = parsing.parse(kept)
-    assert isinstance(understood, platforms.Platform)
+    understood = parsing.parse(DEFINITION, kept)
+    assert isinstance(understood, Resource)
     assert understood.spec == wanted
     assert filled(kept["spec"]) == wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert kept["status"] == {"observedGeneration": -1}
@@ -179,7 +181,7 @@ async def test_example_platform_is_valid(api_server: ApiServer) -> None:
     example = yaml.safe_load((TOP / "examples/01-paper-platform/platform.yaml").read_text())
     example["metadata"]["namespace"] = api_server.namespace.name
     kept = await api_server.create(example)
-    assert isinstance(parsing.parse(kept), platforms.Platform)
+    assert isinstance(parsing.parse(DEFINITION, kept), Resource)
 
 
 @pytest.mark.parametrize("server", Server)

@@ -132,7 +132,7 @@ def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
 
     def reached(*around: dict[str, Any]) -> set[tuple[str, str]]:
         cluster = policies.Evaluator(around, spaces)
-        pods = {run.name: labels.for_child("paper", run.name) for run in COMPONENTS.values()}
+        pods = {run.name: labels.for_child(observations.an_owner("paper"), run.name) for run in COMPONENTS.values()}
         return {
             (source, component)
             for source in ("monitoring", "other")

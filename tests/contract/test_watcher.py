@@ -16,20 +16,24 @@ from aiohttp import test_utils, web
 from kubernetes.aio import client
 
 from aether_operator.controllers import health, logs
-from aether_operator.controllers.platforms import Index
+from aether_operator.controllers.index import Index
 from aether_operator.controllers.workqueue import Key, Queue
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client, sessions
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Kind
+from aether_testing import widgets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 OURS, THEIRS = "ours", "theirs"
 PLATFORMS: Final = "tradingplatforms"
+WIDGETS: Final = kinds.of_definition(widgets.WIDGET)
+WATCHED: Final = watcher.watched((kinds.PLATFORMS,))
 KNOWN: Final = (
-    *watcher.WATCHED,
+    *WATCHED,
+    WIDGETS,
     Kind("v1", "Namespace", "namespaces"),
     Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"),
 )
@@ -45,8 +49,8 @@ class ApiServer:
     """The code by (namespace, plural): `watch secrets` denies only watching them, an empty plural denies everything."""
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """How often, by (namespace, plural, code)."""
-    platforms: dict[str, list[str]] = field(default_factory=dict)
-    """The names of the platforms in each namespace."""
+    objects: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """The names of the objects, by (namespace, plural)."""
     watches: dict[str, list[web.StreamResponse]] = field(default_factory=lambda: defaultdict(list))
 
     def app(self) -> web.Application:
@@ -79,7 +83,7 @@ class ApiServer:
             status = {"kind": "Status", "code": code, "reason": "Forbidden", "message": "you may not"}
             return web.json_response(status, status=code)
         if not watch:
-            names = self.platforms.get(namespace, []) if plural == PLATFORMS else []
+            names = self.objects.get((namespace, plural), [])
             items = [{"metadata": {"namespace": namespace, "name": name, "resourceVersion": "1"}} for name in names]
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
         response = web.StreamResponse()
@@ -141,6 +145,10 @@ class Fixture:
         return [(line.getMessage(), line.__dict__.get("namespace")) for line in self.lines]
 
 
+def inaccessible(fixture: Fixture, namespace: str, kind: Kind = kinds.PLATFORMS) -> bool:
+    return fixture.watches.inaccessible(namespace, kind.kind)
+
+
 def watched(namespace: str) -> float | None:
     """The gauge, as Prometheus reads it."""
     return prometheus_client.REGISTRY.get_sample_value("aether_operator_namespace_watched", {"namespace": namespace})
@@ -148,7 +156,10 @@ def watched(namespace: str) -> float | None:
 
 @contextlib.asynccontextmanager
 async def running(
-    caplog: pytest.LogCaptureFixture, inactivity_timeout: float = 70, **denied: int
+    caplog: pytest.LogCaptureFixture,
+    inactivity_timeout: float = 70,
+    own: tuple[Kind, ...] = (kinds.PLATFORMS,),
+    **denied: int,
 ) -> AsyncIterator[Fixture]:
     """A watcher of two namespaces; `theirs=403` denies access to one from the beginning."""
     api_server = ApiServer({(namespace, ""): code for namespace, code in denied.items()})
@@ -163,7 +174,7 @@ async def running(
             sessions.Freshness(),
         )
         watches = watcher.Watcher(
-            configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, index=Index(),
+            configuration=configuration, api=api, namespaces=(OURS, THEIRS), own=own, queue=queue, index=Index(),
             freshness=freshness,
             stop=asyncio.Event(), random=lambda: 0.5, inactivity_timeout=inactivity_timeout, first_backoff=0.01,
         )  # fmt: skip
@@ -182,7 +193,7 @@ async def running(
 async def test_forbidden_namespace_is_probed_alone_and_recovers(caplog: pytest.LogCaptureFixture, code: int) -> None:
     async with running(caplog) as fixture:
         await fixture.until_watched(OURS, THEIRS)
-        assert len(fixture.problems(silent_for=100)) == 2 * len(watcher.WATCHED)
+        assert len(fixture.problems(silent_for=100)) == 2 * len(WATCHED)
 
         fixture.server.denied[THEIRS, ""] = code
         assert not await fixture.watches.check_access(THEIRS)  # as a worker calls it after a 403
@@ -194,13 +205,13 @@ async def test_forbidden_namespace_is_probed_alone_and_recovers(caplog: pytest.L
         assert fixture.server.requests_in(OURS) == {}, "the other namespace's watches go on as they were"
         await fixture.receives(OURS, "paper")
         assert (watched(OURS), watched(THEIRS)) == (1, 0)
-        assert (fixture.watches.inaccessible(OURS), fixture.watches.inaccessible(THEIRS)) == (False, True)
+        assert (inaccessible(fixture, OURS), inaccessible(fixture, THEIRS)) == (False, True)
         silent = [line.split()[1].rstrip(":") for line in fixture.problems(silent_for=100)]
         assert [path for path in silent if f"/{THEIRS}/" in path] == [api_client.path(kinds.PLATFORMS, THEIRS)]
 
         fixture.server.denied.clear()
         await fixture.until_watched(THEIRS)
-        assert not fixture.watches.inaccessible(THEIRS)
+        assert not inaccessible(fixture, THEIRS)
         await fixture.receives(THEIRS, "paper")
         assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
 
@@ -228,9 +239,9 @@ async def test_one_forbidden_kind_stops_watches_but_not_reconciles(caplog: pytes
         fixture.server.denied[THEIRS, "secrets"] = 403
         assert not await fixture.watches.check_access(THEIRS)
         await fixture.until(lambda: fixture.server.requests_in(THEIRS)["secrets", 403] >= 3)
-        assert (watched(THEIRS), fixture.watches.inaccessible(THEIRS)) == (0, False)
+        assert (watched(THEIRS), inaccessible(fixture, THEIRS)) == (0, False)
         assert [line.__dict__["cause"] for line in fixture.lines] == ["403 for secrets"]
-        fixture.server.platforms[THEIRS] = ["new"]
+        fixture.server.objects[THEIRS, PLATFORMS] = ["new"]
         async with asyncio.timeout(30):
             key = await fixture.queue.get()
         assert key == Key("TradingPlatform", THEIRS, "new"), "its status can report what is denied"
@@ -243,11 +254,25 @@ async def test_one_forbidden_kind_stops_watches_but_not_reconciles(caplog: pytes
         assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
 
 
+async def test_kind_that_may_still_be_listed_is_reconciled(caplog: pytest.LogCaptureFixture) -> None:
+    """In a namespace that is being deleted the ClusterRole for kinds with a finalizer is all that is left."""
+    async with running(caplog, own=(kinds.PLATFORMS, WIDGETS)) as fixture:
+        await fixture.until_watched(OURS, THEIRS)
+        fixture.server.objects = {(THEIRS, PLATFORMS): ["paper"], (THEIRS, WIDGETS.plural): ["small"]}
+        fixture.server.denied = {(THEIRS, kind.plural): 403 for kind in WATCHED}
+        fixture.server.denied[THEIRS, f"watch {WIDGETS.plural}"] = 403
+        assert not await fixture.watches.check_access(THEIRS)
+        async with asyncio.timeout(30):
+            assert await fixture.queue.get() == Key("Widget", THEIRS, "small")
+        assert (inaccessible(fixture, THEIRS), inaccessible(fixture, THEIRS, WIDGETS)) == (True, False)
+        assert fixture.queue.keys() == {Key("Widget", THEIRS, "small")}
+
+
 async def test_listable_platforms_make_a_namespace_accessible(caplog: pytest.LogCaptureFixture) -> None:
     async with running(caplog, theirs=403) as fixture:
-        await fixture.until(lambda: fixture.watches.inaccessible(THEIRS))
+        await fixture.until(lambda: inaccessible(fixture, THEIRS))
         fixture.server.denied = {(THEIRS, "secrets"): 403}
-        await fixture.until(lambda: not fixture.watches.inaccessible(THEIRS))
+        await fixture.until(lambda: not inaccessible(fixture, THEIRS))
         assert watched(THEIRS) == 0
 
 

@@ -11,7 +11,7 @@ from kubernetes.aio import client, config
 from aether_cli import market_data
 from aether_operator import desired
 from aether_operator.api import labels
-from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.platforms import Platform, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
 from aether_operator.catalog.components import Component
@@ -57,8 +57,7 @@ def _until_ready(namespace: Namespace, pod: str, other_than: str = "") -> str:
 
 
 def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, node_namespace: Namespace) -> None:
-    spec = PlatformSpec.model_validate({"components": {"exchangeSim": {"speed": 10}}})
-    platform = Platform(namespace=node_namespace.name, name="one", uid="0", generation=1, spec=spec)
+    platform = observations.a_platform("one", node_namespace.name, components={"exchangeSim": {"speed": 10}})
     node_namespace.apply(*_children(Component.EXCHANGE_SIM, platform, node))
     pod = names.component_pod(platform, Component.EXCHANGE_SIM, 0)
     first = _until_ready(node_namespace, pod)
@@ -97,7 +96,7 @@ def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_na
         await config.load_kube_config(str(node.kubeconfig), client_configuration=found)
         api = api_client.Api(configuration=found)
         thing = {"apiVersion": "v1", **builders.a_config_map(**{components.SETTINGS_KEY: str(number)})}
-        await api.apply(thing, node_namespace.name)
+        await api.apply(kinds.CONFIG_MAPS, thing, node_namespace.name)
         notes = {labels.SETTINGS: str(number)}
         await api.annotate(kinds.PODS, node_namespace.name, "one", uid=uid, annotations=notes)
         await api.close()

@@ -15,14 +15,14 @@ import pytest
 
 from aether_cli.local import inspection
 from aether_operator.api import labels
-from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.platforms import Platform, Server
 from aether_operator.catalog import names
 from aether_operator.catalog.releases import Release
 from aether_operator.catalog.servers import SERVERS
 from aether_operator.desired import platforms as desired
 from aether_operator.desired import secrets as credentials
-from aether_operator.observed.observation import Observed
-from aether_testing import builders
+from aether_operator.observed.platforms import ObservedPlatform
+from aether_testing import builders, observations
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def platform(self) -> Platform:
-        return Platform(namespace=self.namespace.name, name="one", uid="0", generation=1, spec=PlatformSpec())
+        return observations.a_platform("one", self.namespace.name)
 
     def client(self) -> None:
         pod = builders.a_pod("sleep", "1000", image=self.cluster.images["operator"])
@@ -59,7 +59,7 @@ class Run:
         fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - the source of passwords
         children = [
             child
-            for child in desired.children(self.platform, Observed(children={}), release, fresh)
+            for child in desired.children(self.platform, ObservedPlatform(children={}), release, fresh)
             if child["metadata"]["labels"][labels.COMPONENT] == self.server.value
         ]
         for child in children:
@@ -79,7 +79,9 @@ class Run:
             pods = [one for one in seen.values() if "deletionTimestamp" not in one["metadata"]]
             return any(ready(pod) and also(pod) for pod in pods)
 
-        selector = ",".join(f"{k}={v}" for k, v in labels.selector("one", self.server.value).items())
+        selector = ",".join(
+            f"{k}={v}" for k, v in labels.selector(observations.an_owner("one"), self.server.value).items()
+        )
         self.namespace.until(
             holds, "pods", f"--selector={selector}", deadline=300, expected=f"a Ready {self.server} that {expected}"
         )

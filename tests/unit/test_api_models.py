@@ -9,6 +9,7 @@ import pytest
 
 from aether_operator.api import labels, models
 from aether_operator.api.platforms import PlatformSpec, Server
+from aether_testing import observations
 
 
 @pytest.mark.parametrize(
@@ -60,4 +61,7 @@ def test_a_data_plane_has_exactly_the_servers() -> None:
 
 
 def test_selector_labels_are_on_the_children() -> None:
-    assert labels.selector("paper", "kafka").items() < labels.for_child("paper", "kafka").items()
+    assert (
+        labels.selector(observations.an_owner("paper"), "kafka").items()
+        < labels.for_child(observations.an_owner("paper"), "kafka").items()
+    )

@@ -6,20 +6,27 @@ from typing import Any
 
 import pytest
 
-from aether_operator.api import parsing, platforms
+from aether_operator.api import parsing, platform_checks, platforms
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import MAX_NAME_LENGTH, PlatformSpec, Server
+from aether_operator.api.resources import Resource
 from aether_testing import manifests, observations
 
 
 def raw(spec: Any, name: str = "paper", **status: Any) -> dict[str, Any]:
     """A platform object as the API server returns it."""
     thing = manifests.a_manifest(spec, name)
-    thing["metadata"] |= {"namespace": "desk", "uid": "u-1", "generation": 3}
+    thing["metadata"] |= {
+        "namespace": "desk",
+        "uid": "u-1",
+        "generation": 3,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
     return thing | ({"status": status} if status else {})
 
 
 def problems(spec: Any, name: str = "paper") -> tuple[str, ...]:
-    read = parsing.parse(raw(spec, name))
+    read = parsing.parse(DEFINITION, raw(spec, name))
     assert isinstance(read, parsing.Invalid)
     return read.problems
 
@@ -32,15 +39,15 @@ def test_spec_rejected_by_the_api_server_names_its_invalid_field(wrong: manifest
 
 @pytest.mark.parametrize("name", manifests.VALID)
 def test_valid_spec_becomes_a_platform(name: str) -> None:
-    read = parsing.parse(raw(manifests.VALID[name]))
-    assert isinstance(read, platforms.Platform)
+    read = parsing.parse(DEFINITION, raw(manifests.VALID[name]))
+    assert isinstance(read, Resource)
     assert (read.namespace, read.name, read.uid, read.generation) == ("desk", "paper", "u-1", 3)
     assert read.spec == PlatformSpec.model_validate(manifests.VALID[name])
 
 
 def test_empty_spec_is_a_small_platform_with_managed_servers() -> None:
-    read = parsing.parse(raw({}))
-    assert isinstance(read, platforms.Platform)
+    read = parsing.parse(DEFINITION, raw({}))
+    assert isinstance(read, Resource)
     assert {read.spec.data_plane.of(server).mode for server in Server} == {platforms.Mode.MANAGED}
     assert (read.spec.paused, read.spec.progress_deadline_seconds, read.spec.retention.trades_days) == (False, 300, 90)
 
@@ -70,7 +77,7 @@ def test_contradictions_of_components_are_reported_together() -> None:
 
 
 def test_previous_release_spec_gets_a_simulated_venue_and_its_markets() -> None:
-    good = parsing.last_applied(raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
+    good = parsing.last_applied(DEFINITION, raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
     assert good is not None
     assert (good.spec.venue.name, good.spec.venue.effective_feed) == ("Simulated", "Synthetic")
     assert good.spec.pairs == platforms.DEFAULT_PAIRS
@@ -84,23 +91,23 @@ def test_validation_message_contains_no_value_of_the_spec() -> None:
 
 
 def test_name_of_maximum_length_is_valid() -> None:
-    assert isinstance(parsing.parse(raw({}, "a" * MAX_NAME_LENGTH)), platforms.Platform)
+    assert isinstance(parsing.parse(DEFINITION, raw({}, "a" * MAX_NAME_LENGTH)), Resource)
 
 
 def test_the_last_good_spec_is_read_from_the_status() -> None:
     applied = {"retention": {"tradesDays": 7}}
-    good = parsing.last_applied(raw({"retention": {"tradesDays": 0}}, applied=applied))
+    good = parsing.last_applied(DEFINITION, raw({"retention": {"tradesDays": 0}}, applied=applied))
     assert good is not None
     assert (good.name, good.spec.retention.trades_days) == ("paper", 7)
 
 
 def test_no_last_good_spec_before_an_applied_or_readable_one() -> None:
-    assert parsing.last_applied(raw({})) is None
-    assert parsing.last_applied(raw({}, observedGeneration=-1)) is None
-    assert parsing.last_applied(raw({}, applied={"fieldOfAnOlderRelease": 1})) is None
+    assert parsing.last_applied(DEFINITION, raw({})) is None
+    assert parsing.last_applied(DEFINITION, raw({}, observedGeneration=-1)) is None
+    assert parsing.last_applied(DEFINITION, raw({}, applied={"fieldOfAnOlderRelease": 1})) is None
 
 
 def test_the_secrets_of_a_spec_are_those_of_external_servers() -> None:
-    assert parsing.secret_names(PlatformSpec()) == frozenset()
+    assert platform_checks.secret_names(PlatformSpec()) == frozenset()
     spec = PlatformSpec.model_validate({"dataPlane": observations.EXTERNAL})
-    assert parsing.secret_names(spec) == {f"my-{server.value}" for server in Server}
+    assert platform_checks.secret_names(spec) == {f"my-{server.value}" for server in Server}

@@ -9,6 +9,8 @@ import pytest
 
 from aether_cli import cluster_reader, kubectl_client, problems
 from aether_operator.api import labels
+from aether_testing import command_line, observations
+from aether_testing.widgets import WIDGET, WITH_WIDGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +19,7 @@ NOT_FOUND = "Error from server (NotFound): the server could not find the request
 
 
 def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
-    meta = {"namespace": "aether", "name": name, "labels": labels.for_child("paper", "ingest")}
+    meta = {"namespace": "aether", "name": name, "labels": labels.for_child(observations.an_owner("paper"), "ingest")}
     return {"kind": "Pod", "metadata": meta, "status": {"phase": phase}}
 
 
@@ -95,3 +97,49 @@ def test_response_that_is_not_json_is_reported(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={})
     (tmp_path / "p0.json").write_text("<html>")
     assert "the response is not JSON" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).error
+
+
+def kubectl_with(folder: Path, **answers: Any) -> kubectl_client.Kubectl:
+    """A program that answers `get RESOURCE`, and lists nothing else."""
+    replies = {f"get {resource}": answer for resource, answer in answers.items()}
+    return kubectl_client.Kubectl(program=command_line.a_kubectl(folder, replies) / "kubectl")
+
+
+A_WIDGET = {"kind": "Widget", "metadata": {"namespace": "aether", "name": "small"}}
+FORBIDDEN = "Error from server (Forbidden): you cannot list them"
+
+
+def test_objects_of_every_kind_in_the_table_are_read(tmp_path: Path) -> None:
+    kubectl = kubectl_with(
+        tmp_path, tradingplatforms={"items": [command_line.a_platform()]}, widgets={"items": [A_WIDGET]}
+    )
+    state = cluster_reader.aether_state(kubectl, ["aether"], WITH_WIDGETS)
+    assert (state.platforms, state.others) == ([command_line.a_platform()], [A_WIDGET])
+    assert cluster_reader.aether_state(kubectl, ["aether"]).others == []
+
+
+def test_kind_that_an_older_cluster_lacks_has_no_objects(tmp_path: Path) -> None:
+    kubectl = kubectl_with(tmp_path, widgets='error: the server doesn\'t have a resource type "widgets"')
+    state = cluster_reader.aether_state(kubectl, (), WITH_WIDGETS)
+    assert (state.others, state.unreadable) == ([], [])
+
+
+def test_user_who_may_list_one_kind_sees_it(tmp_path: Path) -> None:
+    kubectl = kubectl_with(tmp_path, tradingplatforms=FORBIDDEN, widgets={"items": [A_WIDGET]})
+    state = cluster_reader.aether_state(kubectl, ["aether"], WITH_WIDGETS)
+    assert state.others == [A_WIDGET]
+    assert [str(one) for one in state.unreadable] == ["tradingplatforms in namespace aether"]
+
+
+def test_user_who_may_list_no_kind_gets_an_error(tmp_path: Path) -> None:
+    plurals = [one.plural for one in WITH_WIDGETS.values()]
+    kubectl = kubectl_with(tmp_path, **dict.fromkeys(plurals, FORBIDDEN))
+    message = f"you may not list {', '.join(plurals)} in namespace aether"
+    with pytest.raises(kubectl_client.Forbidden, match=message):
+        cluster_reader.aether_state(kubectl, ["aether"], WITH_WIDGETS)
+
+
+def test_missing_object_of_another_kind_is_named(tmp_path: Path) -> None:
+    kubectl = kubectl_with(tmp_path, **{"widgets.trading.aether.io small": 'Error from server (NotFound): "small"'})
+    with pytest.raises(problems.BadInput, match="no Widget small in namespace aether"):
+        cluster_reader.get(kubectl, WIDGET, "aether", "small", see_all="aether status -A")

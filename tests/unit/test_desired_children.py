@@ -22,12 +22,12 @@ from aether_operator.observed.kinds import Manifest, Ref
 from aether_testing import observations, policies
 
 if TYPE_CHECKING:
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 NOTHING = observations.empty()
 
 
-def _children(platform: Platform, observed: Observed = NOTHING, **release: Any) -> dict[Ref, Manifest]:
+def _children(platform: Platform, observed: ObservedPlatform = NOTHING, **release: Any) -> dict[Ref, Manifest]:
     manifests = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
     return {kinds.ref(one): one for one in manifests}
 
@@ -57,12 +57,6 @@ def test_external_platform_has_only_logins_and_services() -> None:
     rest = {ref for ref in children if ref.kind != "Secret"}
     assert rest == {ref for component in components.Component for ref in child_refs.of_component(component, platform)}
     assert all(ref.name.startswith("paper-postgres-") for ref in children if ref.kind == "Secret")
-
-
-def test_children_come_in_the_order_in_which_they_are_applied() -> None:
-    order = [kind.kind for kind in kinds.CHILDREN]
-    places = [order.index(ref.kind) for ref in _children(observations.a_platform())]
-    assert places == sorted(places)
 
 
 def test_same_observation_gives_the_same_children() -> None:
@@ -392,7 +386,7 @@ def test_component_logs_in_to_postgresql_as_its_own_user() -> None:
 def _pods(platform: Platform) -> list[policies.Pod]:
     return [
         policies.Pod(
-            platform.namespace, names.server_pod(platform, server), labels.for_child(platform.name, server.value)
+            platform.namespace, names.server_pod(platform, server), labels.for_child(platform.owner, server.value)
         )
         for server in Server
     ]
@@ -445,10 +439,10 @@ def test_call_graph_component_is_admitted_only_within_its_platform() -> None:
     policy = networkpolicies.for_server(Server.REDIS, observations.a_platform(), observations.a_release(), graph)
     cluster = policies.Evaluator((policy,), {"desk": {}, "other": {}})
     (redis,) = [pod for pod in _pods(observations.a_platform()) if pod.name.endswith("redis-0")]
-    mine = policies.Pod("desk", "oms", labels.for_child("paper", "oms"))
+    mine = policies.Pod("desk", "oms", labels.for_child(observations.an_owner("paper"), "oms"))
     others = [
-        policies.Pod("desk", "other-platform", labels.for_child("live", "oms")),
-        policies.Pod("other", "other-namespace", labels.for_child("paper", "oms")),
+        policies.Pod("desk", "other-platform", labels.for_child(observations.an_owner("live"), "oms")),
+        policies.Pod("other", "other-namespace", labels.for_child(observations.an_owner("paper"), "oms")),
     ]
     assert cluster.allows(mine, redis, 6379)
     assert not cluster.allows(mine, redis, 6380)

@@ -22,13 +22,13 @@ from aether_testing import observations, policies
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 KRAKEN: dict[str, Any] = {"venue": {"name": "Kraken"}}
 INGEST, EXCHANGE = Ref("StatefulSet", "paper-ingest"), Ref("StatefulSet", "paper-exchange")
 
 
-def _children(platform: Platform, observed: Observed | None = None, **release: Any) -> dict[Ref, Manifest]:
+def _children(platform: Platform, observed: ObservedPlatform | None = None, **release: Any) -> dict[Ref, Manifest]:
     observed = observations.created(platform) if observed is None else observed
     children = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
     return {kinds.ref(one): one for one in children}
@@ -145,7 +145,7 @@ def _moved_server(server: Server) -> dict[str, Any]:
 UNSURE = sorted(set(Ownership) - {Ownership.OURS})
 
 
-def _with_ownership(observed: Observed, ownership: Ownership | None, *which: Server) -> Observed:
+def _with_ownership(observed: ObservedPlatform, ownership: Ownership | None, *which: Server) -> ObservedPlatform:
     """Observed state with this ownership of the servers; None if it is unknown."""
     kept = {server: one for server, one in observed.owners.items() if server not in which}
     return dataclasses.replace(observed, owners=kept | ({} if ownership is None else dict.fromkeys(which, ownership)))
@@ -351,7 +351,7 @@ def _cluster(*platforms: Platform) -> tuple[policies.Evaluator, list[policies.Po
     ]
     known = {name: {networkpolicies.NAMESPACE_NAME: name} for name in ("desk", "other", "aether-system")}
     pods = [
-        policies.Pod(platform.namespace, f"{platform.name}-{component}-0", labels.for_child(platform.name, component))
+        policies.Pod(platform.namespace, f"{platform.name}-{component}-0", labels.for_child(platform.owner, component))
         for platform in platforms
         for component in call_graph.CALLERS
     ]
@@ -386,7 +386,10 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
 
 def test_replicas_of_ingest_reach_each_other() -> None:
     cluster, _ = _cluster(observations.a_platform())
-    one, other = (policies.Pod("desk", f"paper-ingest-{n}", labels.for_child("paper", "ingest")) for n in (0, 1))
+    one, other = (
+        policies.Pod("desk", f"paper-ingest-{n}", labels.for_child(observations.an_owner("paper"), "ingest"))
+        for n in (0, 1)
+    )
     assert cluster.allows(one, other, 8000)
     assert not cluster.allows(one, other, 8001)
 

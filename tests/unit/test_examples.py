@@ -11,6 +11,8 @@ import yaml
 from aether_cli import installer
 from aether_operator import desired
 from aether_operator.api import parsing, platforms
+from aether_operator.api.platform_definition import DEFINITION
+from aether_operator.api.resources import Resource
 from aether_testing import observations
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
@@ -23,9 +25,9 @@ def the_platform(folder: str) -> platforms.Platform:
         thing for path in sorted((EXAMPLES / folder).glob("*.yaml")) for thing in yaml.safe_load_all(path.read_text())
     ]
     (raw,) = [thing for thing in things if thing["kind"] == platforms.KIND]
-    raw["metadata"] |= {"uid": "u-1", "generation": 1}
-    read = parsing.parse(raw)
-    assert isinstance(read, platforms.Platform)
+    raw["metadata"] |= {"uid": "u-1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    read = parsing.parse(DEFINITION, raw)
+    assert isinstance(read, Resource)
     return read
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def as_object(platform: Platform, status: Mapping[str, Any]) -> dict[str, Any]:
     meta = {"namespace": platform.namespace, "name": platform.name, "uid": "0-1", "generation": 1}
     spec = platform.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {"metadata": meta, "spec": spec, "status": status}
+    return {"kind": "TradingPlatform", "metadata": meta, "spec": spec, "status": status}
 
 
 def with_broken_servers(reason: Reason, message: str, *, secret: str = "", **spec: Any) -> dict[str, Any]:
@@ -130,7 +130,8 @@ def test_parts_that_wait_for_each_other_are_shown_themselves(venue: str) -> None
 
 @pytest.mark.parametrize("state", states.STATES, ids=lambda one: one.title)
 def test_every_problem_is_shown_or_follows_from_one_that_is(state: states.State) -> None:
-    platform = {"metadata": {"namespace": "desk", "name": "paper", "generation": 1}, "spec": state.spec}
+    meta = {"namespace": "desk", "name": "paper", "generation": 1}
+    platform = {"kind": "TradingPlatform", "metadata": meta, "spec": state.spec}
     found = explanation.causes({**platform, "status": state.status})
     conditions = {one["type"]: one for one in state.status.get("conditions", ())}
     bad = {

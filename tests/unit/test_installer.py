@@ -150,7 +150,7 @@ def test_each_discovery_cache_is_refreshed_until_the_kinds_are_known(
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "own"))
     if used:
         (tmp_path / "own" / "discovery").mkdir(parents=True)
-    unknown = installer.UNKNOWN_KIND + ' \\"aether\\"'
+    unknown = "the server doesn't have a resource type" + ' \\"aether\\"'
     installer.wait_for_discovery(a_kubectl(tmp_path, failures=2, cause=unknown, cache=tmp_path / "ours"))
     words = "get aether --namespace=aether --output=name"
     calls = [f"--cache-dir={tmp_path / 'ours'} {words}"] * 3 + [words] * (3 if used else 0)

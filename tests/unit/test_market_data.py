@@ -13,6 +13,7 @@ from rich.console import Console
 from aether_cli import market_data
 from aether_operator.api import labels
 from aether_operator.catalog import components
+from aether_testing import observations
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -123,8 +124,10 @@ def test_book_with_an_empty_side_has_no_spread() -> None:
 def test_pods_queried_for_books_are_those_the_operator_creates() -> None:
     ingest = components.COMPONENTS[components.Component.INGEST]
     assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
-    pod_labels = labels.for_child("paper", ingest.name)
+    pod_labels = labels.for_child(observations.an_owner("paper"), ingest.name)
     assert market_data.is_ingest({"metadata": {"labels": pod_labels}})
-    assert not market_data.is_ingest({"metadata": {"labels": labels.for_child("paper", "exchange")}})
+    assert not market_data.is_ingest(
+        {"metadata": {"labels": labels.for_child(observations.an_owner("paper"), "exchange")}}
+    )
     assert not market_data.is_ingest({"metadata": {}})
     assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in pod_labels.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -14,24 +14,26 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components
-from aether_operator.observed import kinds
+from aether_operator.controllers.platforms import PlatformReconciler
+from aether_operator.desired import metadata
+from aether_operator.observed import kinds, live_objects
 from aether_operator.observed.kinds import Ref
-from aether_operator.planning import comparisons
-from aether_testing import observations
+from aether_operator.planning import child_kinds, comparisons
+from aether_testing import evaluations, observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 STATEFUL_SET = Ref("StatefulSet", "paper-postgres")
 CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
 
 
-def _planned(platform: Platform, observed: Observed) -> planning.Plan:
+def _planned(platform: Platform, observed: ObservedPlatform) -> planning.Plan:
     expected = desired.children(platform, observed, observations.a_release(), observations.tokens("n"))
-    return planning.plan(expected, observed, platform)
+    return planning.plan(expected, observed, platform.owner, PlatformReconciler.storage_fields)
 
 
 def _name(action: planning.Action) -> str:
@@ -50,7 +52,7 @@ def _names(plan: planning.Plan) -> list[str]:
 
 def test_empty_namespace_gets_every_child_in_the_order_of_kinds() -> None:
     plan = _planned(observations.a_platform(), observations.empty())
-    order = [kind.kind for kind in kinds.CHILDREN]
+    order = [kind.kind for kind in child_kinds.KINDS]
     places = [order.index(name.split()[0]) for name in _names(plan)]
     assert len(places) == len(desired.child_refs(observations.a_platform()))
     assert places == sorted(places)
@@ -73,7 +75,7 @@ def test_settings_added_by_a_release_cause_no_further_change() -> None:
     platform = observations.a_platform()
     observed = observations.created(platform, release)
     expected = desired.children(platform, observed, release, observations.tokens("n"))
-    assert planning.plan(expected, observed, platform) == planning.Plan((), ())
+    assert planning.plan(expected, observed, platform.owner, PlatformReconciler.storage_fields) == planning.Plan((), ())
 
 
 def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -102,7 +104,8 @@ def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
 def test_every_owned_field_taken_by_others_is_reclaimed(ref: Ref, path: tuple[str, ...]) -> None:
     platform = observations.a_platform()
     observed = observations.created(platform)
-    changed = observations.overwritten(observed.children[ref], *path, by="something else")
+    by = [{"uid": "something else"}] if path[-1] == "ownerReferences" else "something else"
+    changed = observations.overwritten(observed.children[ref], *path, by=by)
     plan = _planned(platform, observations.with_objects(observed, changed))
     if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
         assert [blocker.reason for blocker in plan.blockers] == [Reason.IMMUTABLE_FIELD]
@@ -193,7 +196,7 @@ def test_objects_are_compared_by_owned_fields(expected: Any, live: Any, fields: 
 
 
 def _other_object(ref: Ref, **meta: Any) -> Manifest:
-    kind = next(kind for kind in kinds.CHILDREN if kind.kind == ref.kind)
+    kind = next(kind for kind in child_kinds.KINDS if kind.kind == ref.kind)
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -214,9 +217,9 @@ def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
 
 def test_child_of_another_platform_is_foreign() -> None:
     ref = Ref("Service", "paper-nats")
-    other = _other_object(ref, labels=labels.for_child("live", "nats"))
+    other = _other_object(ref, labels=labels.for_child(observations.an_owner("live"), "nats"))
     (blocker,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
-    assert "belongs to platform live" in blocker.message
+    assert "belongs to TradingPlatform live" in blocker.message
 
 
 def test_object_with_removed_labels_is_still_ours() -> None:
@@ -226,6 +229,63 @@ def test_object_with_removed_labels_is_still_ours() -> None:
     bare["metadata"]["labels"] = {}
     plan = _planned(platform, observations.with_objects(observed, bare))
     assert (_names(plan), plan.blockers) == ([str(STATEFUL_SET)], ())
+
+
+OWNER: Final = observations.an_owner()
+REFERENCE: Final = metadata.owner_reference(OWNER)
+ACCOUNT: Final = {**REFERENCE, "kind": "TradingAccount", "uid": "account"}
+
+
+@pytest.mark.parametrize(
+    ("marks", "references", "applied", "ours"),
+    [
+        pytest.param(labels.for_child(OWNER, "x"), [], True, True, id="applied by us, retained"),
+        pytest.param(labels.for_child(OWNER, "x"), [], False, True, id="restored from a backup"),
+        pytest.param(labels.for_child(OWNER, "x"), [REFERENCE], True, True, id="owned"),
+        pytest.param(
+            labels.for_child(OWNER, "x"), [{**REFERENCE, "uid": "before"}], True, True, id="of a deleted namesake"
+        ),
+        pytest.param({labels.PLATFORM: "paper"}, [], True, True, id="of a release before owner labels"),
+        pytest.param({labels.PLATFORM: "paper"}, [], False, False, id="somebody else's with one label of ours"),
+        pytest.param({labels.PLATFORM: "live"}, [], True, False, id="of another platform before owner labels"),
+        pytest.param({}, [], True, True, id="without labels, applied by us"),
+        pytest.param({}, [], False, False, id="without labels, by somebody else"),
+        pytest.param({}, [ACCOUNT], True, False, id="without labels, of another kind"),
+        pytest.param(
+            {**labels.for_child(OWNER, "x"), labels.OWNER_KIND: "TradingAccount"}, [], True, False, id="another kind"
+        ),
+        pytest.param({**labels.for_child(OWNER, "x"), labels.OWNER_NAME: "live"}, [], True, False, id="another name"),
+        pytest.param(
+            {**labels.for_child(OWNER, "x"), labels.OWNER_NAME: "live"}, [REFERENCE], True, True, id="ours by its uid"
+        ),
+        pytest.param(labels.for_child(OWNER, "x"), [ACCOUNT], True, False, id="ours by labels, another's by reference"),
+    ],
+)
+def test_child_belongs_to_the_owner_of_its_kind_and_name(
+    marks: dict[str, str], references: list[dict[str, Any]], *, applied: bool, ours: bool
+) -> None:
+    thing: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "one", "labels": marks, "ownerReferences": references},
+    }
+    live = observations.stored({**thing, "data": {"a": "b"}}) if applied else thing
+    assert live_objects.belongs_to(live, OWNER) is ours
+
+
+def test_label_that_others_wrote_gives_the_child_to_nobody() -> None:
+    live = observations.created(observations.a_platform()).children[CLAIM]
+    changed = observations.overwritten(live, "metadata", "labels", labels.OWNER_NAME, by="live")
+    assert live_objects.named_owner(changed) is None
+    assert live_objects.belongs_to(changed, observations.an_owner())
+    assert not live_objects.belongs_to({**live, "metadata": {**live["metadata"]}}, observations.an_owner("live"))
+
+
+def test_child_of_a_deleted_namesake_names_its_uid() -> None:
+    reference = {**REFERENCE, "uid": "before"}
+    live: Manifest = {"metadata": {"ownerReferences": [reference]}}
+    assert live_objects.former_uids(live, OWNER) == {"before"}
+    assert live_objects.former_uids({"metadata": {"ownerReferences": [dict(REFERENCE)]}}, OWNER) == frozenset()
 
 
 def test_undesired_child_is_deleted_as_observed_after_all_applies() -> None:
@@ -385,7 +445,7 @@ def test_blocker_message_fits_a_status() -> None:
 # Components: live settings, and the upgrade from the release before components.
 
 
-def _with_pods(observed: Observed, change: dict[str, Any]) -> Observed:
+def _with_pods(observed: ObservedPlatform, change: dict[str, Any]) -> ObservedPlatform:
     """Observed state with changed pods of ingest."""
     pods = [copy.deepcopy(pod) for pod in observed.pods]
     for pod in pods:
@@ -455,6 +515,15 @@ def test_terminating_or_foreign_pod_is_not_synced(change: dict[str, Any]) -> Non
     assert _planned(platform, _with_pods(observations.created(platform), {"annotations": {}, **change})).actions == ()
 
 
+def test_config_map_without_a_digest_syncs_no_pod() -> None:
+    platform = observations.a_platform()
+    observed = _with_pods(observations.created(platform), {"annotations": {}})
+    expected = desired.children(platform, observed, observations.a_release(), observations.tokens("n"))
+    (config,) = [one for one in expected if one["kind"] == "ConfigMap"]
+    del config["metadata"]["annotations"]
+    assert _names(planning.plan(expected, observed, platform.owner)) == ["ConfigMap paper-ingest-settings"]
+
+
 def test_pods_are_not_synced_to_foreign_settings() -> None:
     platform = observations.a_platform()
     theirs = Ref("ConfigMap", "paper-ingest-settings")
@@ -475,18 +544,67 @@ def test_workload_lists_the_objects_its_pods_require() -> None:
     assert planning.required_refs(managed[Ref("Service", "paper-ingest")]) == frozenset()
 
 
-def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything() -> None:
+NEW_LABELS = {
+    labels.OWNER_KIND, labels.OWNER_NAME, labels.NAME, labels.INSTANCE, labels.PART_OF, labels.VERSION,
+}  # fmt: skip
+"""The labels that releases before owner labels did not set."""
+
+
+def _without_new_labels(manifest: Manifest) -> Manifest:
+    """A manifest as a release before owner labels would have applied it."""
+    old = copy.deepcopy(manifest)
+    template = old.get("spec", {}).get("template", {})
+    for meta in (old["metadata"], *([template["metadata"]] if template else [])):
+        meta["labels"] = {name: value for name, value in meta["labels"].items() if name not in NEW_LABELS}
+    return old
+
+
+def _changed_beyond_labels(plan: planning.Plan) -> set[str]:
+    """The children that an upgrade changes in more than the new labels."""
+    assert all(isinstance(action, planning.Apply) for action in plan.actions)
+    changed = [one for one in plan.actions if isinstance(one, planning.Apply) and one.live is not None]
+    return {
+        str(kinds.ref(one.manifest))
+        for one in changed
+        if one.live and not comparisons.is_up_to_date(_without_new_labels(one.manifest), one.live)
+    }
+
+
+def test_upgrade_over_the_last_release_changes_labels_only() -> None:
+    recorded = observations.recorded("before-owner-labels-platform")[0]
+    platform = observations.a_platform(**recorded["spec"])
+    children = {kinds.ref(one): observations.stored(one) for one in observations.recorded("before-owner-labels")}
+    secrets_of_users = observations.user_secrets(platform)
+    plan = _planned(platform, observations.empty(children=children, secrets=secrets_of_users))
+    assert plan.blockers == ()
+    assert {str(ref) for ref in children} == set(_names(plan)), "each gets its owner's labels"
+    assert _changed_beyond_labels(plan) == set()
+    for action in plan.actions:
+        assert isinstance(action, planning.Apply)
+        assert NEW_LABELS - {labels.VERSION} <= action.manifest["metadata"]["labels"].keys()
+        template = action.manifest.get("spec", {}).get("template")
+        if template is not None:
+            assert template["metadata"]["labels"].keys() >= NEW_LABELS - {labels.VERSION}
+            assert labels.VERSION not in template["metadata"]["labels"], "no release restarts every pod"
+            assert action.manifest["metadata"]["labels"][labels.VERSION] == "1"
+
+
+def test_status_of_the_last_release_is_computed_again_unchanged() -> None:
+    recorded = observations.recorded("before-owner-labels-platform")[0]
+    platform = observations.a_platform(**recorded["spec"])
+    inputs = evaluations.inputs(platform, observations.healthy(platform))
+    assert evaluations.status_of(inputs, recorded["status"]) == recorded["status"]
+
+
+def test_upgrade_from_before_components_adds_them_and_deletes_nothing() -> None:
     before = observations.previous_release()
     platform = observations.a_platform()
     plan = _planned(platform, before)
     assert plan.blockers == ()
     new = {ref for ref in desired.child_refs(platform) if ref not in before.children}
-    applied = {kinds.ref(action.manifest): action for action in plan.actions if isinstance(action, planning.Apply)}
-    assert len(applied) == len(plan.actions)
-    assert new <= set(applied)
-    # Policies admit ingest, Services become dual-stack; nothing else that existed is changed.
-    changed = {str(ref) for ref, action in applied.items() if action.live is not None}
-    assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")} | {
+    assert {str(ref) for ref in (*before.children, *new)} == set(_names(plan))
+    # Policies admit ingest, Services become dual-stack; of the others only labels are changed.
+    assert _changed_beyond_labels(plan) == {f"NetworkPolicy paper-{one}" for one in ("kafka", "nats", "postgres")} | {
         f"Service paper-{server.value}" for server in Server
     }
     assert {ref.kind for ref in new} >= {

@@ -48,7 +48,7 @@ def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) 
         {
             "ingest-0:8000/proxy/status": {"feed": {"connected": True, "age_seconds": 0.2}, "books": {}},
             "ingest-1:8000/proxy/status": "Error from server: no route",
-            "get pods --namespace=aether --selector=trading.aether.io/platform": {"items": pods},
+            "get pods --namespace=aether --selector=app.kubernetes.io/managed-by": {"items": pods},
         },
     )
     done = command_line.aether(tmp_path, "status", "--context", "dev", assets=assets)
@@ -97,7 +97,7 @@ def a_cluster_with_long_names(folder: Path) -> Path:
                 "books": books, "outputs": outputs,
             },
             "ingest-1:8000/proxy/status": f"Error from server: no route to {name}-ingest-1.svc on that network",
-            "--selector=trading.aether.io/platform": {"items": pods},
+            "--selector=app.kubernetes.io/managed-by": {"items": pods},
             "get events": {"items": [event]},
         },
     )  # fmt: skip

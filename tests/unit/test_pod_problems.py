@@ -10,14 +10,14 @@ import pytest
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import EXPLANATIONS, Reason
-from aether_operator.observed import pod_problems
+from aether_operator.observed import child_refs, pod_problems
 from aether_operator.observed.kinds import Ref
-from aether_operator.status import findings
+from aether_operator.status import servers
 from aether_testing import observations
 
 if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 PLATFORM: Final = observations.a_platform()
 HEALTHY: Final = observations.healthy(PLATFORM)
@@ -33,7 +33,7 @@ RESTRICTED: Final = (
 )
 
 
-def observed(*text: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> Observed:
+def observed(*text: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> ObservedPlatform:
     """Redis has no pod, and events say why: object, reason and note, one second apart."""
     live, volume = copy.deepcopy(HEALTHY.children[SET]), copy.deepcopy(HEALTHY.children[CLAIM])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
@@ -46,8 +46,8 @@ def observed(*text: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim
     return dataclasses.replace(found, events=events, pods=(*HEALTHY.pods, *pods))
 
 
-def reason_and_message(observed_state: Observed) -> tuple[Reason, str]:
-    found = findings.of_server(Server.REDIS, PLATFORM, observed_state)
+def reason_and_message(observed_state: ObservedPlatform) -> tuple[Reason, str]:
+    found = servers.evaluate(Server.REDIS, PLATFORM, observed_state)
     assert found is not None
     assert str(SET) in found.message or str(CLAIM) in found.message or "Pod paper-redis-0" in found.message
     return found.reason, found.message
@@ -153,7 +153,7 @@ def test_pod_created_since_is_not_forbidden_any_more() -> None:
     assert reason_and_message(observed(failed, succeeded)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
     assert reason_and_message(observed(succeeded, failed))[0] is Reason.POD_FORBIDDEN
     others = dataclasses.replace(HEALTHY, events=observed(failed).events)
-    assert findings.of_server(Server.REDIS, PLATFORM, others) is None
+    assert servers.evaluate(Server.REDIS, PLATFORM, others) is None
     elsewhere = (Ref("StatefulSet", "paper-nats"), "FailedCreate", f"{PREFIX}odd")
     assert reason_and_message(observed(elsewhere))[0] is Reason.ROLLING_OUT
 
@@ -242,15 +242,20 @@ def test_events_are_read_only_where_something_is_missing() -> None:
         HEALTHY,
         pods=tuple(observations.a_pod_of(one) for ref, one in HEALTHY.children.items() if ref.kind == "StatefulSet"),
     )
-    assert pod_problems.kinds_to_explain(PLATFORM, everything) == frozenset()
-    assert pod_problems.kinds_to_explain(PLATFORM, HEALTHY) == {"StatefulSet"}  # the pods of servers are not in it
-    assert pod_problems.kinds_to_explain(PLATFORM, observed(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
+    assert pod_problems.kinds_to_explain(child_refs.all_of(PLATFORM), everything) == frozenset()
+    assert pod_problems.kinds_to_explain(child_refs.all_of(PLATFORM), HEALTHY) == {
+        "StatefulSet"
+    }  # the pods of servers are not in it
+    assert pod_problems.kinds_to_explain(child_refs.all_of(PLATFORM), observed(claim=PENDING)) == {
+        "StatefulSet",
+        "PersistentVolumeClaim",
+    }
     bound = dataclasses.replace(observed(claim=PENDING), pods=everything.pods)
-    assert pod_problems.kinds_to_explain(PLATFORM, bound) == {"PersistentVolumeClaim"}
+    assert pod_problems.kinds_to_explain(child_refs.all_of(PLATFORM), bound) == {"PersistentVolumeClaim"}
     going = copy.deepcopy(everything.pods[0])
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     left = dataclasses.replace(everything, pods=(going, *everything.pods[1:]))
-    assert pod_problems.kinds_to_explain(PLATFORM, left) == {"StatefulSet"}
+    assert pod_problems.kinds_to_explain(child_refs.all_of(PLATFORM), left) == {"StatefulSet"}
 
 
 def test_each_of_these_reasons_has_a_remedy() -> None:

@@ -51,12 +51,12 @@ class FailingController:
 class _Accessible:
     """Every namespace is accessible."""
 
-    def inaccessible(self, namespace: str) -> bool:
-        assert namespace == KEY.namespace
+    def inaccessible(self, namespace: str, kind: str) -> bool:
+        assert (kind, namespace) == KEY[:2]
         return False
 
     async def check_access(self, namespace: str) -> bool:
-        return not self.inaccessible(namespace)
+        return namespace == KEY.namespace
 
 
 class _WithoutBackoff(Queue):

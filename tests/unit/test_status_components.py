@@ -16,11 +16,12 @@ from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
+from aether_operator.status import platforms as platform_status
 from aether_testing import observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC: Final[dict[str, Any]] = {"pairs": ["BTC/USD", "ETH/USD"], "components": {"ingest": {"replicas": 2}}}
@@ -29,14 +30,25 @@ SET: Final = Ref("StatefulSet", "paper-ingest")
 FIRST, SECOND, EXCHANGE = "paper-ingest-0", "paper-ingest-1", "paper-exchange-0"
 
 
-def _conditions(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
+def _inputs(platform: Platform, observed: ObservedPlatform) -> platform_status.PlatformInput:
+    return status.StatusInput(
+        generation=1,
+        paused=False,
+        in_force=platform,
+        newest=platform,
+        observed=observed,
+        previous={"observedGeneration": -1},
+    )
+
+
+def _conditions(platform: Platform, observed: ObservedPlatform) -> dict[str, tuple[str, str, str]]:
     """Condition → its status, reason and message."""
-    inputs = status.StatusInput(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
-    result = status.compute_status(inputs, {"observedGeneration": -1}, now=NOW)
+    inputs = _inputs(platform, observed)
+    result = platform_status.compute_status(inputs, now=NOW)
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in result["conditions"]}
 
 
-def _healthy(**spec: Any) -> tuple[Platform, Observed]:
+def _healthy(**spec: Any) -> tuple[Platform, ObservedPlatform]:
     platform = observations.a_platform(**{**SPEC, **spec})
     return platform, observations.healthy(platform)
 
@@ -201,7 +213,7 @@ def test_unavailable_venue_is_the_only_cause_that_ingest_reports() -> None:
     assert result["Ready"][2] == "venue: StatefulSet paper-exchange does not exist yet"
 
 
-def _not_ready(observed: Observed, name: str) -> Observed:
+def _not_ready(observed: ObservedPlatform, name: str) -> ObservedPlatform:
     live = copy.deepcopy(observed.children[Ref("StatefulSet", name)])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
     return observations.with_objects(observed, live)
@@ -280,20 +292,18 @@ def test_report_of_a_surplus_replica_is_ignored() -> None:
 @pytest.mark.parametrize("spec", [SPEC, KRAKEN])
 def test_unchanged_state_gives_the_same_bytes(spec: dict[str, Any]) -> None:
     platform, observed = _healthy(**spec)
-    inputs = status.StatusInput(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
-    first = status.compute_status(inputs, {"observedGeneration": -1}, now=NOW)
+    inputs = _inputs(platform, observed)
+    first = platform_status.compute_status(inputs, now=NOW)
     again = dataclasses.replace(observed, component_reports=dict(reversed(list(observed.component_reports.items()))))
-    inputs = dataclasses.replace(inputs, observed=again)
-    assert json.dumps(status.compute_status(inputs, first, now=NOW.replace(hour=13))) == json.dumps(first)
+    inputs = dataclasses.replace(inputs, observed=again, previous=first)
+    assert json.dumps(platform_status.compute_status(inputs, now=NOW.replace(hour=13))) == json.dumps(first)
 
 
 def test_applied_spec_has_the_complete_feed_and_simulated_venue() -> None:
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
-        inputs = status.StatusInput(
-            generation=1, paused=False, platform=platform, newest=platform, observed=observations.healthy(platform)
-        )
-        result: dict[str, Any] = status.compute_status(inputs, {"observedGeneration": -1}, now=NOW)["applied"]
+        inputs = _inputs(platform, observations.healthy(platform))
+        result: dict[str, Any] = platform_status.compute_status(inputs, now=NOW)["applied"]
         return result
 
     paper, real = applied(), applied(venue={"name": "Kraken"})

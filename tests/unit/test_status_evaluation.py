@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator import planning, status
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Observed
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine
-from aether_operator.status import evaluation
+from aether_operator.status import summaries
 from aether_testing import evaluations, kstatus, observations
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ def test_platform_created_paused_is_not_current() -> None:
     assert "applied" not in result
 
 
-def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
+def _paused(platform: Platform, observed: ObservedPlatform) -> dict[str, tuple[str, str, str]]:
     """Condition → its status, reason and message, of a platform that was Ready, is paused, and was then changed."""
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     paused = observations.a_platform(generation=2, paused=True)
@@ -224,7 +226,7 @@ def test_paused_platform_does_not_wait_for_an_unobserved_schema() -> None:
 def test_platform_created_paused_waits_for_no_part() -> None:
     result = evaluations.status_of(
         evaluations.inputs(
-            None, Observed(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
+            None, ObservedPlatform(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
         )
     )
     parts = {
@@ -246,28 +248,28 @@ def test_pause_does_not_hide_a_schema_problem() -> None:
     assert (result["state"], result["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
+def _terminating(raw: dict[str, Any], at: float = 0) -> dict[str, Any]:
+    now = evaluations.NOW + timedelta(seconds=at)
+    return status.compute_terminating_status(DEFINITION, raw, DEFINITION.terminating, now=now)
+
+
 def test_platform_being_deleted_reports_it_and_keeps_its_status() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
-    result = status.compute_terminating_status({"metadata": meta, "status": before}, now=evaluations.NOW)
+    result = _terminating({"metadata": meta, "status": before})
     assert (result["state"], result["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
     assert evaluations.kstatus_of(result, **meta) == kstatus.TERMINATING
     assert {result[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
     assert [one["type"] for one in result["conditions"]] == [one["type"] for one in before["conditions"]]
-    assert (
-        status.compute_terminating_status(
-            {"metadata": meta, "status": result}, now=evaluations.NOW + timedelta(seconds=9)
-        )
-        == result
-    )
+    assert _terminating({"metadata": meta, "status": result}, at=9) == result
     assert evaluations.conditions(result)["Reconciling"]["status"] == "True"
 
 
 # Parts that people read.
 
 
-def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
+def _warning(observed: ObservedPlatform, platform: Platform) -> tuple[str, str, str]:
     one = evaluations.conditions(evaluations.status_of(evaluations.inputs(platform, observed)))["Warning"]
     return one["status"], one["reason"], one["message"]
 
@@ -342,14 +344,14 @@ def test_messages_fit_a_status() -> None:
 
 
 def test_every_reason_has_a_remedy_and_every_remedy_is_used() -> None:
-    assert {evaluation.remedy(reason) for reason in Reason} == set(Remedy)
+    assert {summaries.remedy(reason) for reason in Reason} == set(Remedy)
 
 
 def test_shrinking_claim_is_stalled_with_the_field_to_fix() -> None:
     before = observations.healthy(observations.a_platform())
     platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
     wanted = observations.created(platform).children.values()
-    blockers = planning.plan(list(wanted), before, platform).blockers
+    blockers = planning.plan(list(wanted), before, platform.owner, PlatformReconciler.storage_fields).blockers
     result = evaluations.status_of(evaluations.inputs(platform, dataclasses.replace(before, blockers=blockers)))
     assert (result["state"], result["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)
     assert "spec.dataPlane.postgres.managed.storage" in result["message"]

@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether_operator import status
-from aether_operator.api import crds, parsing
+from aether_operator.api import crds, parsing, platform_definition
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import FEEDS, Mode, Platform, Server, VenueName
 from aether_operator.api.reasons import Reason
+from aether_operator.api.resources import Resource
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Blocker, Observed
+from aether_operator.observed.observation import Blocker
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
+from aether_operator.status import platforms as platform_status
 from aether_operator.status import sanitizer
 from aether_testing import observations, structural
 
@@ -26,8 +30,8 @@ if TYPE_CHECKING:
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final = {"observedGeneration": -1}
-SPEC: Final = crds.spec_schema()
-STATUS: Final = crds.status_schema()
+SPEC: Final = crds.spec_schema(platform_definition.DEFINITION)
+STATUS: Final = crds.status_schema(platform_definition.DEFINITION)
 EXPLANATIONS: Final = st.text(st.characters(codec=None, exclude_categories=()), max_size=40).map(lambda one: one * 40)
 """Any characters, with surrogates, and too many of them."""
 
@@ -62,7 +66,13 @@ def consistent(spec: dict[str, Any]) -> dict[str, Any]:
 
 def stored_platform(spec: dict[str, Any]) -> dict[str, Any]:
     """A platform as the API server stores it."""
-    meta = {"name": "paper", "namespace": "desk", "uid": "u", "generation": 3}
+    meta = {
+        "name": "paper",
+        "namespace": "desk",
+        "uid": "u",
+        "generation": 3,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
     return {"metadata": meta, "spec": structural.admit(spec, SPEC), "status": NEVER}
 
 
@@ -70,17 +80,18 @@ def status_of(
     raw: dict[str, Any], change: Any = lambda observed: observed, build: Any = observations.healthy
 ) -> dict[str, Any]:
     """The status of a platform with this spec, healthy but for one change."""
-    read = parsing.parse(raw)
-    newest = read if isinstance(read, Platform) else None
-    inputs = status.StatusInput(
+    read = parsing.parse(DEFINITION, raw)
+    newest = read if isinstance(read, Resource) else None
+    inputs: platform_status.PlatformInput = status.StatusInput(
         generation=3,
         paused=raw["spec"].get("paused") is True,
-        platform=newest,
+        in_force=newest,
         newest=newest,
-        problems=() if isinstance(read, Platform) else read.problems,
-        observed=change(build(newest)) if newest else Observed(children={}),
+        problems=() if isinstance(read, Resource) else read.problems,
+        observed=change(build(newest)) if newest else ObservedPlatform(children={}),
+        previous=raw["status"],
     )
-    return status.compute_status(inputs, raw["status"], now=NOW)
+    return platform_status.compute_status(inputs, now=NOW)
 
 
 def schema_errors(result: dict[str, Any]) -> list[str]:
@@ -100,7 +111,9 @@ SPECS: Final = structural.values(SPEC)
 @settings(max_examples=50)
 @given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
 def test_api_server_accepts_the_status_of_any_spec_change(before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert isinstance(parsing.parse(stored_platform(before)), Platform), "of the specs enough are understood"
+    assert isinstance(parsing.parse(DEFINITION, stored_platform(before)), Resource), (
+        "of the specs enough are understood"
+    )
     first, second = status_of(stored_platform(before)), status_of(stored_platform(after))
     stored = structural.apply(structural.apply(NEVER, {}, first), first, second)
     assert schema_errors(stored) == []
@@ -120,7 +133,7 @@ def test_api_server_accepts_the_status_of_any_server_message(
 ) -> None:
     message, version, revision, name, what = texts
 
-    def change(observed: Observed) -> Observed:
+    def change(observed: ObservedPlatform) -> ObservedPlatform:
         schema = SchemaReport(
             reason=reason,
             message=message,
@@ -139,10 +152,13 @@ def test_api_server_accepts_the_status_of_any_server_message(
     assert schema_errors(result) == []
     assert not has_empty_parts(result)
     assert status_of({**raw, "status": result}, change) == result, "it would be written again and again"
-    failed = status.compute_failed_status({**raw, "status": result}, message, now=NOW)
+    failed = status.compute_failed_status(DEFINITION, {**raw, "status": result}, message, now=NOW)
     assert schema_errors(result | failed) == []
     assert "observedGeneration" not in failed
-    assert schema_errors(status.compute_terminating_status({**raw, "status": result}, now=NOW)) == []
+    assert (
+        schema_errors(status.compute_terminating_status(DEFINITION, {**raw, "status": result}, "deleted", now=NOW))
+        == []
+    )
 
 
 RESOURCES: Final = {part: {"cpu": "2", "memory": "1Gi"} for part in ("requests", "limits")}
@@ -196,8 +212,8 @@ def variants(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, 
             yield changed
 
 
-def no_children(_: Platform) -> Observed:
-    return Observed(children={})
+def no_children(_: Platform) -> ObservedPlatform:
+    return ObservedPlatform(children={})
 
 
 def test_any_field_may_be_missing_null_zero_or_empty() -> None:
@@ -205,7 +221,7 @@ def test_any_field_may_be_missing_null_zero_or_empty() -> None:
     tried = set()
     for spec in WHOLE:
         first = status_of(stored_platform(spec), build=no_children)
-        assert isinstance(parsing.parse(stored_platform(spec)), Platform)
+        assert isinstance(parsing.parse(DEFINITION, stored_platform(spec)), Resource)
         for path in paths(spec):
             for changed in variants(spec, path):
                 second = status_of(stored_platform(changed), build=no_children)
@@ -260,5 +276,5 @@ CONDITION: Final = {
 def test_values_the_api_server_would_reject_are_shortened_or_omitted(
     result: dict[str, Any], left: dict[str, Any]
 ) -> None:
-    assert sanitizer.sanitize(result) == left
+    assert sanitizer.sanitize(result, DEFINITION) == left
     assert schema_errors(left) == []

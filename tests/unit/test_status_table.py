@@ -13,7 +13,7 @@ from aether_operator import desired, status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Blocker, Observed
+from aether_operator.observed.observation import Blocker
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import evaluations, kstatus, observations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.platforms import ObservedPlatform
 
 SET: Final = Ref("StatefulSet", "paper-postgres")
 CLAIM: Final = Ref("PersistentVolumeClaim", "paper-postgres-data")
 READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 
 
-def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
+def _with_set(**changes: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
     """A StatefulSet that is not rolled out."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         live = copy.deepcopy(observed.children[SET])
         live["status"] |= changes
         return observations.with_objects(observed, live)
@@ -38,22 +39,22 @@ def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
     return changed
 
 
-def _with_pod(**status: Any) -> Callable[[Observed], Observed]:
+def _with_pod(**status: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
     """A StatefulSet whose pod does not start, with the cause."""
 
-    def changed(observed: Observed) -> Observed:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         pod = observations.a_pod_of(observed.children[SET], **status)
         return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(observed), pods=(pod,))
 
     return changed
 
 
-def _waiting(reason: str, **more: Any) -> Callable[[Observed], Observed]:
+def _waiting(reason: str, **more: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
     return _with_pod(containerStatuses=[{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}])
 
 
-def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[Observed], Observed]:
-    def changed(observed: Observed) -> Observed:
+def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[ObservedPlatform], ObservedPlatform]:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         live = copy.deepcopy(observed.children[ref])
         change(live)
         return observations.with_objects(observed, live)
@@ -61,17 +62,19 @@ def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[Observed]
     return changed
 
 
-def _without(ref: Ref) -> Callable[[Observed], Observed]:
+def _without(ref: Ref) -> Callable[[ObservedPlatform], ObservedPlatform]:
     return lambda observed: observations.without(observed, ref)
 
 
-def _blocked(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[Observed], Observed]:
+def _blocked(
+    reason: Reason, message: str = "do this", ref: Ref = SET
+) -> Callable[[ObservedPlatform], ObservedPlatform]:
     blocker = Blocker(ref=ref, reason=reason, message=message)
     return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
 
 
-def _all(*changes: Callable[[Observed], Observed]) -> Callable[[Observed], Observed]:
-    def changed(observed: Observed) -> Observed:
+def _all(*changes: Callable[[ObservedPlatform], ObservedPlatform]) -> Callable[[ObservedPlatform], ObservedPlatform]:
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
         for change in changes:
             observed = change(observed)
         return observed
@@ -92,7 +95,7 @@ UNSCHEDULABLE: Final = {
 }  # fmt: skip
 CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
 
-TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reason, str]]] = {
+TABLE: Final[dict[str, tuple[Callable[[ObservedPlatform], ObservedPlatform], status.State, Reason, str]]] = {
     "everything is ready": (lambda observed: observed, READY, Reason.READY, "Everything"),
     # Children.
     "no child exists yet": (

@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from aether_operator.api.reasons import Reason
-from aether_operator.controllers import logs, platforms
+from aether_operator.controllers import logs
+from aether_operator.controllers.data_plane import DataPlane
+from aether_operator.controllers.engine import Engine
+from aether_operator.controllers.index import Index
+from aether_operator.controllers.platforms import PlatformReconciler
+from aether_operator.controllers.reconciler import Context
 from aether_operator.controllers.workqueue import Key
-from aether_operator.observed.observation import Observed
+from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift
 from aether_operator.status import transitions
 from aether_testing import evaluations, observations
@@ -28,7 +34,7 @@ HEALTHY = observations.healthy(PLATFORM)
 UNREACHABLE = evaluations.with_server_reason(Reason.UNREACHABLE)(HEALTHY)
 
 
-def history(*steps: tuple[float, Observed]) -> list[dict[str, Any]]:
+def history(*steps: tuple[float, ObservedPlatform]) -> list[dict[str, Any]]:
     """The statuses of a platform, the first before its first reconcile; a step is (seconds, observed)."""
     statuses: list[dict[str, Any]] = [evaluations.NEVER]
     for seconds, observed in steps:
@@ -47,7 +53,7 @@ def transition(before: dict[str, Any], after: dict[str, Any], at: float) -> tran
 
 
 def test_clean_start_has_only_normal_events() -> None:
-    starting = (Observed(children={}), UNREACHABLE, evaluations.with_schema(Reason.FAILED)(HEALTHY))
+    starting = (ObservedPlatform(children={}), UNREACHABLE, evaluations.with_schema(Reason.FAILED)(HEALTHY))
     found = events_of(history(*((10.0 * step, one) for step, one in enumerate((*starting, HEALTHY)))))
     assert {event.reason for event in found} >= {Reason.UNREACHABLE, Reason.READY, Reason.EVALUATION_ONLY}
     assert [event for event in found if event.warning] == []
@@ -131,28 +137,30 @@ async def test_operator_logs_each_state_change_once(caplog: pytest.LogCaptureFix
     raw = {"metadata": meta, "spec": {"progressDeadlineSeconds": 60}}
     seconds, events = [0.0], Events()
     now: Callable[[], datetime] = lambda: datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(seconds=seconds[0])  # noqa: E731
-    controller = platforms.Controller(
-        api=cast("Any", Api(raw)), config=cast("Any", None), events=cast("Any", events), fences=cast("Any", None),
-        new_password=lambda: "", now=now,
+    context = Context(
+        api=cast("Any", Api(raw)), config=cast("Any", None), fences=cast("Any", None), threads=cast("Any", None),
+        new_password=str, now=now,
     )  # fmt: skip
+    engine = Engine(reconciler=PlatformReconciler(context), events=cast("Any", events), index=Index())
     caplog.set_level(logging.INFO)
     for at in (5.0, 30.0, 65.0, 90.0):
         seconds[0] = at
-        await controller.report_failure(Key("TradingPlatform", "desk", "paper"), "no response")
-    controller.close()
+        await engine.report_failure(Key("TradingPlatform", "desk", "paper"), "no response")
     lines = [(one.levelname, one.getMessage(), one.__dict__["seconds"]) for one in caplog.records]
     assert lines == [("INFO", "progressing", 5.0), ("WARNING", "stalled", 60.0)]
     assert events.emitted == [(Reason.PROGRESS_DEADLINE_EXCEEDED, True)]
 
 
 async def test_database_thread_logs_with_the_reconcile_key() -> None:
-    controller = platforms.Controller(
-        api=cast("Any", None), config=cast("Any", None), events=cast("Any", None), fences=cast("Any", None),
-        new_password=lambda: "",
+    threads = ThreadPoolExecutor(1)
+    context = Context(
+        api=cast("Any", None), config=cast("Any", None), fences=cast("Any", None), threads=threads,
+        new_password=str, now=datetime.now,
     )  # fmt: skip
+    plane = DataPlane(context=context)
     token = logs.CONTEXT.set({"key": "TradingPlatform/desk/paper"})
     try:
-        assert await controller._in_database_thread(logs.CONTEXT.get) == {"key": "TradingPlatform/desk/paper"}  # noqa: SLF001
+        assert await plane._in_database_thread(logs.CONTEXT.get) == {"key": "TradingPlatform/desk/paper"}  # noqa: SLF001
     finally:
         logs.CONTEXT.reset(token)
-        controller.close()
+        threads.shutdown()

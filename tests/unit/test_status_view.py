@@ -7,6 +7,8 @@ from typing import Any
 from rich.text import Text
 
 from aether_cli import explanation, status_view
+from aether_operator.api.platform_definition import DEFINITION
+from aether_testing.widgets import WIDGET, WITH_WIDGETS
 
 UID = "0000-1111"
 
@@ -21,6 +23,7 @@ WAITING = a_condition("Ready", "False", "SecretMissing", "Secret paper-redis doe
 
 def a_platform(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
     return {
+        "kind": "TradingPlatform",
         "metadata": {"namespace": "aether", "name": "paper", "uid": UID, "generation": 2},
         "spec": {"venue": {"name": "Simulated"}},
         "status": {"observedGeneration": 2, "conditions": list(conditions), **status},
@@ -206,9 +209,8 @@ def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
 
 
 def test_platform_without_a_watching_operator_is_reported() -> None:
-    assert "no operator has reconciled it yet" in shown(
-        explanation.explanation_lines({"metadata": a_platform()["metadata"]}, [])
-    )
+    platform = {**a_platform(), "status": {}}
+    assert "no operator has reconciled it yet" in shown(explanation.explanation_lines(platform, []))
 
 
 def test_newest_events_are_shown_in_order_of_time() -> None:
@@ -232,10 +234,54 @@ def test_kinds_have_kubectls_names() -> None:
     assert (
         status_view.parse_target("tp/paper")
         == status_view.parse_target("TradingPlatform/paper")
-        == ("tradingplatforms", "paper")
+        == (DEFINITION, "paper")
     )
-    assert status_view.parse_target("tradingplatform.trading.aether.io/paper") == ("tradingplatforms", "paper")
+    assert status_view.parse_target("tradingplatform.trading.aether.io/paper") == (DEFINITION, "paper")
     assert status_view.parse_target("tradingplatform.apps/paper") is None
     assert status_view.parse_target("paper") is None
     assert status_view.parse_target("pod/x") is None
     assert status_view.parse_target("tp/") is None
+    assert status_view.parse_target("wd/small") is None
+    assert status_view.parse_target("wd/small", WITH_WIDGETS) == (WIDGET, "small")
+
+
+def a_widget(*conditions: dict[str, Any], generation: int = 1) -> dict[str, Any]:
+    meta = {"namespace": "aether", "name": "small", "uid": UID, "generation": generation}
+    return {
+        "kind": "Widget",
+        "metadata": meta,
+        "spec": {"size": 2},
+        "status": {"observedGeneration": 1, "conditions": list(conditions), "applied": {}},
+    }
+
+
+def test_objects_of_other_kinds_are_listed_after_platforms() -> None:
+    waits = a_condition("Ready", "False", "Progressing", "it dries")
+    state = status_view.AetherState(
+        deployments=[an_operator()],
+        leases=[a_lease("aether-operator-x_17")],
+        platforms=[a_platform(READY)],
+        others=[a_widget(waits, a_condition("Stalled", "False", "Ready"))],
+    )
+    assert not state.healthy
+    assert shown(status_view.status_lines(state)).splitlines()[1:] == [
+        "TradingPlatform paper  namespace aether, venue Simulated, feed Synthetic",
+        "  Ready          True Ready",
+        "Widget small  namespace aether",
+        "  Ready          False Progressing  it dries",
+    ]
+    (record,) = state.record()["others"]
+    assert (record["kind"], record["name"], record["reconciled"]) == ("Widget", "small", True)
+
+
+def test_objects_without_an_operator_are_not_healthy() -> None:
+    left = status_view.AetherState(others=[a_widget(READY)])
+    assert not left.healthy
+    assert "objects are not reconciled" in shown(status_view.status_lines(left))
+    assert not status_view.is_ready(a_widget(READY, generation=2))
+
+
+def test_another_kind_is_explained_like_a_platform() -> None:
+    lines = shown(explanation.explanation_lines(a_widget(a_condition("Ready", "False", "NameTaken", "taken")), []))
+    assert lines.startswith("Widget small in namespace aether is not Ready.")
+    assert "NameTaken  An object that does not belong to it" in lines

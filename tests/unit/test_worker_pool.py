@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 OURS, THEIRS = Key("TradingPlatform", "ours", "paper"), Key("TradingPlatform", "theirs", "paper")
+WIDGET = Key("Widget", "theirs", "small")
 FORBIDDEN = api_client.ApiError(403, "Forbidden", "you may not")
 
 
@@ -45,22 +46,22 @@ class Controller:
 
 @dataclass
 class NamespaceAccess:
-    """The namespaces to which access is denied: `denied`, and in `known` those that a check found to be so."""
+    """What is denied, as namespace and kind: `denied`, and in `known` what a check found to be so."""
 
-    denied: set[str]
-    known: set[str] = field(default_factory=set)
+    denied: set[tuple[str, str]]
+    known: set[tuple[str, str]] = field(default_factory=set)
     checked: list[str] = field(default_factory=list)
     silent: bool = False
 
-    def inaccessible(self, namespace: str) -> bool:
-        return namespace in self.known
+    def inaccessible(self, namespace: str, kind: str) -> bool:
+        return (namespace, kind) in self.known
 
     async def check_access(self, namespace: str) -> bool:
         self.checked.append(namespace)
         if self.silent:
             raise api_client.Unavailable("no answer")
         self.known = set(self.denied)
-        return namespace not in self.known
+        return namespace not in {one for one, _ in self.known}
 
 
 @contextlib.asynccontextmanager
@@ -70,8 +71,8 @@ async def running(controller: Controller, access: NamespaceAccess, *keys: Key) -
     for key in keys:
         queue.add(key)
     workers = WorkerPool(
-        queue=queue, controllers={"TradingPlatform": controller}, namespaces=access, guard=lambda: None,
-        random=lambda: 0.5, new_id=lambda: "id",
+        queue=queue, controllers=dict.fromkeys(("TradingPlatform", "Widget"), controller), namespaces=access,
+        guard=lambda: None, random=lambda: 0.5, new_id=lambda: "id",
     )  # fmt: skip
     task = asyncio.create_task(workers.run(1))
     for _ in range(20):
@@ -84,16 +85,16 @@ async def running(controller: Controller, access: NamespaceAccess, *keys: Key) -
             await task
 
 
-async def test_key_of_an_inaccessible_namespace_is_dropped() -> None:
-    controller, access = Controller(), NamespaceAccess({"theirs"}, known={"theirs"})
-    async with running(controller, access, THEIRS, OURS) as queue:
-        assert (controller.reconciled, controller.forgotten) == ([OURS], [THEIRS])
-        assert queue.keys() == {OURS}
+async def test_key_of_an_inaccessible_kind_is_dropped() -> None:
+    controller, access = Controller(), NamespaceAccess(set(), known={("theirs", "TradingPlatform")})
+    async with running(controller, access, THEIRS, WIDGET, OURS) as queue:
+        assert (controller.reconciled, controller.forgotten) == ([WIDGET, OURS], [THEIRS])
+        assert queue.keys() == {WIDGET, OURS}
         assert access.checked == []
 
 
 async def test_forbidden_reconcile_detects_that_its_namespace_is_inaccessible() -> None:
-    controller, access = Controller(errors=[FORBIDDEN]), NamespaceAccess({"theirs"})
+    controller, access = Controller(errors=[FORBIDDEN]), NamespaceAccess({("theirs", "TradingPlatform")})
     async with running(controller, access, THEIRS, OURS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS, OURS], [THEIRS])
         assert queue.keys() == {OURS}

@@ -10,11 +10,13 @@ import pytest
 from aether_operator.controllers import workqueue
 from aether_operator.controllers.workqueue import Key, Lane, Queue
 
-ONE, OTHER, URGENT = (Key("TradingPlatform", "desk", name) for name in ("one", "other", "urgent"))
+ONE, OTHER = (Key("TradingPlatform", "desk", name) for name in ("one", "other"))
+URGENT = Key("Switch", "desk", "one")
+LANES = {"Switch": Lane.URGENT}
 
 
 def a_queue() -> Queue:
-    return Queue(random=lambda: 0.5)  # no jitter
+    return Queue(random=lambda: 0.5, lanes=LANES)  # no jitter
 
 
 async def is_empty(queue: Queue, lane: Lane = Lane.NORMAL) -> bool:
@@ -56,20 +58,27 @@ async def test_waiting_worker_is_woken_by_a_key() -> None:
         assert await getting == ONE
 
 
-async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
+async def test_keys_are_taken_in_order_by_workers_of_their_lane() -> None:
     queue = a_queue()
-    queue.add(ONE)
-    queue.add(OTHER)
-    queue.add(URGENT, lane=Lane.URGENT)
-    assert [await queue.get() for _ in range(3)] == [URGENT, ONE, OTHER]
+    for key in (ONE, URGENT, OTHER):
+        queue.add(key)
+    async with asyncio.timeout(30):
+        assert [await queue.get() for _ in range(2)] == [ONE, OTHER]
+        assert await is_empty(queue)
+        assert await queue.get(Lane.URGENT) == URGENT
+        assert await is_empty(queue, Lane.URGENT)
 
 
-async def test_urgent_worker_leaves_other_keys_alone() -> None:
+async def test_key_keeps_its_lane_however_it_is_queued_again() -> None:
     queue = a_queue()
-    queue.add(ONE)
-    assert await is_empty(queue, Lane.URGENT)
-    queue.add(URGENT, lane=Lane.URGENT)
-    assert await queue.get(Lane.URGENT) == URGENT
+    async with asyncio.timeout(30):
+        queue.add_later(URGENT, 0)
+        assert await queue.get(Lane.URGENT) == URGENT
+        queue.add(URGENT)  # an event during the reconcile
+        queue.done(URGENT, requeue_after=None)
+        assert await queue.get(Lane.URGENT) == URGENT
+        queue.done(URGENT, requeue_after=0)
+        assert await queue.get(Lane.URGENT) == URGENT
 
 
 async def test_failed_key_backs_off_and_a_success_resets_it() -> None:
@@ -88,11 +97,25 @@ async def test_failed_key_backs_off_and_a_success_resets_it() -> None:
     assert queue.failed(ONE) == workqueue.BASE_DELAY
 
 
-async def test_requested_delay_is_a_lower_bound_of_the_backoff() -> None:
+async def test_requested_delay_bounds_the_backoff_of_normal_keys_only() -> None:
     queue = a_queue()
     queue.add(ONE)
     await queue.get()
     assert queue.failed(ONE, at_least=7) == 7
+    queue.add(URGENT)
+    await queue.get(queue.lane(URGENT))
+    assert queue.failed(URGENT, at_least=7) == workqueue.BASE_DELAY
+
+
+@pytest.mark.parametrize(("key", "longest"), [(ONE, 60), (URGENT, 1)])
+async def test_backoff_never_exceeds_the_cap_of_its_lane(key: Key, longest: float) -> None:
+    queue = Queue(random=lambda: 0.999, lanes=LANES)
+    delays = []
+    for _ in range(20):
+        queue.add(key)
+        await queue.get(queue.lane(key))
+        delays.append(queue.failed(key))
+    assert max(delays) == delays[-1] == longest
 
 
 @pytest.mark.parametrize(("random", "delay"), [(0.0, 0.25), (0.999, 0.7495)])
@@ -137,15 +160,33 @@ async def test_deleted_key_leaves_nothing_behind() -> None:
 
 
 async def test_adds_and_retries_are_counted() -> None:
-    def counted() -> list[float]:
-        names = ("adds", "retries")
-        found = [prometheus_client.REGISTRY.get_sample_value(f"aether_operator_workqueue_{one}_total") for one in names]
-        return [value for value in found if value is not None]
-
-    adds, retries = counted()
     queue = a_queue()
+    before = counted(Lane.NORMAL), counted(Lane.URGENT)
     for _ in range(3):
-        queue.add(ONE)
+        queue.add(URGENT)
+    await queue.get(queue.lane(URGENT))
+    queue.failed(URGENT)
+    assert counted(Lane.NORMAL) == before[0]
+    assert counted(Lane.URGENT) == [before[1][0] + 1, before[1][1] + 1]
+
+
+def counted(lane: Lane) -> list[float]:
+    """The adds and the retries of a lane."""
+    found = [
+        prometheus_client.REGISTRY.get_sample_value(f"aether_operator_workqueue_{name}_total", {"lane": lane})
+        for name in ("adds", "retries")
+    ]
+    return [value for value in found if value is not None]
+
+
+async def test_depth_is_measured_while_no_worker_takes_a_key() -> None:
+    def depth() -> float | None:
+        return prometheus_client.REGISTRY.get_sample_value("aether_operator_workqueue_depth", {"lane": Lane.NORMAL})
+
+    queue = a_queue()
+    assert depth() == 0
+    queue.add(ONE)
+    queue.add(OTHER)
+    assert depth() == 2
     await queue.get()
-    queue.failed(ONE)
-    assert counted() == [adds + 1, retries + 1]
+    assert depth() == 1

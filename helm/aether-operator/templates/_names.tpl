@@ -12,6 +12,11 @@
 {{ include "aether.name" . }}.{{ .Release.Namespace }}.trading.aether.io
 {{- end -}}
 
+{{- /* CEL: whether a request is the operator's. */ -}}
+{{- define "aether.isOperator" -}}
+request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "aether.name" . }}'
+{{- end -}}
+
 {{- define "aether.selector" -}}
 app.kubernetes.io/name: aether-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}

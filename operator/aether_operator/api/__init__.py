@@ -1,1 +1,1 @@
-"""The operator's custom resources: pydantic models (the source of crds/), conditions and reasons. Values only."""
+"""The operator's custom resources: the table of kinds, their models, conditions and reasons. Values only."""

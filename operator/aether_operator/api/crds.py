@@ -1,34 +1,38 @@
-"""CustomResourceDefinitions made from the models: schema, CEL rules, defaults, printer columns. Values only."""
+"""CustomResourceDefinitions made from the table of kinds: schema, CEL rules, defaults, printer columns. Values only."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api import models, platforms, rules
+from aether_operator.api import models
+from aether_operator.api.definition import Column, Schema, rule, text
+from aether_operator.api.definitions import DEFINITIONS
 
-Schema = dict[str, Any]
+if TYPE_CHECKING:
+    from aether_operator.api.definition import Definition, Definitions, Rule
 
 _KEPT: Final = (
     "type", "description", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "items", "properties", "required", "additionalProperties",
 )  # fmt: skip
-_READY_PAIRS: Final = "Markets with a usable order book, of all in the spec in force"
-_READY_PARTS: Final = "Servers, schema, topics, venue and ingest: those whose condition is True, of all"
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_STATE: Final = "Ready, Reconciling, Stalled or Terminating"
+_MESSAGE: Final = "The state in one sentence"
 
 
-def _text(length: int, description: str = "", **rest: Any) -> Schema:
-    return {"type": "string", "maxLength": length, **({"description": description} if description else {}), **rest}
+def all_of(definitions: Definitions = DEFINITIONS) -> list[dict[str, Any]]:
+    """The CustomResourceDefinition of every kind."""
+    return [of(definition) for definition in definitions.values()]
 
 
-def definition() -> dict[str, Any]:
-    """The CustomResourceDefinition of TradingPlatform."""
+def of(definition: Definition) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
     names = {
-        "kind": platforms.KIND,
-        "listKind": f"{platforms.KIND}List",
-        "plural": platforms.PLURAL,
-        "singular": platforms.KIND.lower(),
-        "shortNames": [platforms.SHORT],
+        "kind": definition.kind,
+        "listKind": f"{definition.kind}List",
+        "plural": definition.plural,
+        "singular": definition.kind.lower(),
+        "shortNames": [definition.short],
         "categories": [models.CATEGORY],
     }
     version = {
@@ -36,50 +40,75 @@ def definition() -> dict[str, Any]:
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            _column("Venue", ".spec.venue.name", "The venue that the platform trades on"),
-            _column("Pairs", ".status.readyPairs", _READY_PAIRS),
-            _column("Ready", ".status.readyParts", _READY_PARTS),
-            _column("State", ".status.state", "Ready, Reconciling, Stalled or Terminating"),
-            _column("Reason", ".status.reason", "Why the platform is in this state"),
-            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-            {**_column("Message", ".status.message", "The state in one sentence"), "priority": 1},
-        ],
-        "schema": {"openAPIV3Schema": _object()},
+        "additionalPrinterColumns": [_column(one) for one in columns(definition)],
+        "schema": {"openAPIV3Schema": _object(definition)},
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{platforms.PLURAL}.{models.GROUP}"},
+        "metadata": {"name": definition.resource},
         "spec": {"group": models.GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
     }
 
 
-def _column(name: str, path: str, description: str) -> dict[str, Any]:
-    return {"name": name, "type": "string", "jsonPath": path, "description": description}
+def columns(definition: Definition) -> tuple[Column, ...]:
+    """The columns of `kubectl get`: those of the kind, then those that every kind has."""
+    return (
+        *definition.columns,
+        Column(name="State", path=".status.state", description=_STATE),
+        Column(name="Reason", path=".status.reason", description=f"Why the {definition.noun} is in this state"),
+        Column(name="Age", path=".metadata.creationTimestamp", type="date"),
+        Column(name="Message", path=".status.message", description=_MESSAGE, priority=1),
+    )
 
 
-def _object() -> Schema:
+def _column(one: Column) -> dict[str, Any]:
+    optional = {"description": one.description, "priority": one.priority}
+    return {
+        "name": one.name,
+        "type": one.type,
+        "jsonPath": one.path,
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def _object(definition: Definition) -> Schema:
     return {
         "type": "object",
-        "description": platforms.__doc__.splitlines()[0] if platforms.__doc__ else "",
+        "description": definition.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec_schema(),
-            "status": status_schema(),
+            "spec": spec_schema(definition),
+            "status": status_schema(definition),
         },
-        "x-kubernetes-validations": rules.ROOT,
+        "x-kubernetes-validations": root_rules(definition),
     }
 
 
-def spec_schema() -> Schema:
+def root_rules(definition: Definition) -> list[Rule]:
+    """The CEL rules of a whole object: those of its name, then those of the kind."""
+    return [
+        rule(
+            f"self.metadata.name.size() <= {definition.max_name_length}",
+            f"metadata.name: must be at most {definition.max_name_length} characters, since the names of its children "
+            "contain it",
+        ),
+        rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "metadata.name: lowercase letters, digits and hyphens, a letter first, since Services are named after it",
+        ),
+        *definition.root_rules,
+    ]
+
+
+def spec_schema(definition: Definition) -> Schema:
     """The OpenAPI schema of `spec`, with its CEL rules."""
-    whole = platforms.PlatformSpec.model_json_schema(by_alias=True, mode="validation")
+    whole = definition.spec.model_json_schema(by_alias=True, mode="validation")
     schema = _structural(whole, whole.get("$defs", {}))
-    for path, found in rules.RULES.items():
+    for path, found in definition.rules.items():
         at = schema
         for name in path:
             at = at["properties"][name]
@@ -116,88 +145,54 @@ def _structural(part: Schema, named: dict[str, Schema]) -> Schema:
     return found
 
 
-def status_schema() -> Schema:
+def status_schema(definition: Definition) -> Schema:
     """The OpenAPI schema of `status`: every field that the operator writes, and no other."""
-    endpoint = {
-        "type": "object",
-        "properties": {
-            "host": _text(253),
-            "port": {"type": "integer", "format": "int32"},
-            "database": _text(63),
-            "secretName": _text(253, "The Secret with a login; PostgreSQL's login is read-only"),
-        },
-    }
-    applied = _without_rules(spec_schema())
+    applied = _without_rules(spec_schema(definition))
     applied["description"] = "The last valid spec, with its defaults: what the operator keeps applied"
-    servers = [server.value for server in platforms.Server]
-    days = {
-        "type": "integer",
-        "format": "int32",
-        "description": "The retention in force, in days; a held reduction does not change it",
-    }
-    lines = {"type": "array", "maxItems": 32, "items": _text(1024), "x-kubernetes-list-type": "atomic"}
     condition = {
         "type": "object",
         "required": ["type", "status", "reason", "message", "lastTransitionTime"],
         "properties": {
-            "type": _text(316),
-            "status": _text(7, enum=["True", "False", "Unknown"]),
+            "type": text(316),
+            "status": text(7, enum=["True", "False", "Unknown"]),
             "observedGeneration": {"type": "integer", "format": "int64"},
             "lastTransitionTime": _TIME,
-            "reason": _text(1024),
-            "message": _text(32768),
+            "reason": text(1024),
+            "message": text(32768),
         },
+    }
+    common = {
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "The generation of the spec that this status describes; -1 before the first reconcile",
+        },
+        "state": text(32, _STATE),
+        "reason": text(
+            64,
+            f"Why the {definition.noun} is in this state: one of the reasons in docs/reference/conditions.md",
+        ),
+        "message": text(4096, _MESSAGE),
+        "conditions": {
+            "type": "array",
+            "maxItems": 16,
+            "items": condition,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+        "applied": applied,
     }
     return {
         "type": "object",
         "default": {"observedGeneration": -1},
         "description": "The state that the operator last observed",
-        "properties": {
-            "observedGeneration": {
-                "type": "integer",
-                "format": "int64",
-                "description": "The generation of the spec that this status describes; -1 before the first reconcile",
-            },
-            "state": _text(32, "Ready, Reconciling, Stalled or Terminating"),
-            "reason": _text(
-                64, "Why the platform is in this state: one of the reasons in docs/reference/conditions.md"
-            ),
-            "message": _text(4096, "The state in one sentence"),
-            "readyParts": _text(16, _READY_PARTS),
-            "readyPairs": _text(16, _READY_PAIRS),
-            "conditions": {
-                "type": "array",
-                "maxItems": 16,
-                "items": condition,
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
-            "applied": applied,
-            "endpoints": {
-                "type": "object",
-                "description": "Addresses of the servers, for people and programs",
-                "properties": dict.fromkeys(servers, endpoint),
-            },
-            "servers": {
-                "type": "object",
-                "properties": {name: {"type": "object", "properties": {"version": _text(128)}} for name in servers},
-            },
-            "schema": {
-                "type": "object",
-                "description": "The state of the database schema",
-                "properties": {
-                    "revision": _text(64),
-                    "engine": _text(32, "The extension that manages the partitions of time-series tables"),
-                    **dict.fromkeys(("tradesDays", "booksDays", "tickersDays", "candlesDays"), days),
-                    "held": {**lines, "description": "Retention reductions that would drop rows and wait for approval"},
-                    "drift": {
-                        **lines,
-                        "description": "Differences from the expected schema, and whether they were repaired",
-                    },
-                },
-            },
-        },
+        # The summary first: plain values, then lists and objects.
+        "properties": dict(sorted((common | dict(definition.status)).items(), key=_is_composite)),
     }
+
+
+def _is_composite(named: tuple[str, Schema]) -> bool:
+    return named[1]["type"] in {"array", "object"}
 
 
 def _without_rules(schema: Schema) -> Schema:

@@ -13,6 +13,8 @@ GROUP: Final = "trading.aether.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "aether"
+PROGRESS_DEADLINE_SECONDS: Final = 300
+"""The default of `spec.progressDeadlineSeconds`: seconds without becoming Ready after which an object is Stalled."""
 
 
 class Model(pydantic.BaseModel):

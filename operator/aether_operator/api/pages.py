@@ -1,41 +1,31 @@
-"""The generated reference pages of the custom resources, made from models, rules and reasons by `make docs`."""
+"""The generated reference pages of the custom resources, made from the table of kinds by `make docs`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aether_operator.api import crds, models, platforms, reasons, rules
+from aether_operator.api import crds, models, reasons
+from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CONDITIONS = {
-    ConditionType.READY: "the platform matches its spec: servers answer, the schema is current, market data flow",
-    ConditionType.RECONCILING: "work is in progress, or something is missing that may still appear without your help",
-    ConditionType.STALLED: "a person has to act",
-    ConditionType.POSTGRES_READY: "PostgreSQL runs, accepts the login and has the required extensions",
-    ConditionType.KAFKA_READY: "Kafka runs and accepts the login",
-    ConditionType.NATS_READY: "NATS runs, accepts the login and has JetStream",
-    ConditionType.REDIS_READY: "Redis runs and accepts the login",
-    ConditionType.SCHEMA_READY: "the database schema is at its newest revision, with its retention policies",
-    ConditionType.TOPICS_READY: "Kafka has the topics of the market data, with the expected settings",
-    ConditionType.VENUE_READY: "the simulated venue runs and answers; a real venue sends market data",
-    ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
-    ConditionType.WARNING: "the platform works, and there is something that you should know",
-    ConditionType.PAUSED: "`spec.paused` is true",
-}
+    from aether_operator.api.definition import Definition, Definitions
+
 _REMEDIES = {Remedy.NONE: "nobody needs to", Remedy.WAIT: "time, or somebody else", Remedy.USER: "you"}
 
 
-def conditions() -> str:
+def conditions(definitions: Definitions = DEFINITIONS) -> str:
     """The page of conditions and reasons."""
-    rows = "\n".join(f"| `{kind.value}` | {_CONDITIONS[kind]} |" for kind in ConditionType)
-    listed = "\n".join(_reason(reason) for reason in Reason)
+    reported = frozenset[Reason]().union(*(one.reasons for one in definitions.values()))
+    listed = "\n".join(_reason(reason) for reason in Reason if reason in reported)
+    example = next(iter(definitions.values()))
+    explain = f"aether explain {example.short}/NAME"
     return f"""# Conditions and reasons
 
-Written by `make docs` from `operator/aether_operator/api/reasons.py`. `aether explain tp/NAME` shows the same for one
-platform.
+Written by `make docs` from `operator/aether_operator/api/reasons.py`. `{explain}` shows the same for one
+{example.noun}.
 
 ## Conditions
 
@@ -43,9 +33,7 @@ platform.
 Before that `status.observedGeneration` is -1, which tools that follow kstatus read as in progress. They also read
 `Reconciling=True` as in progress and `Stalled=True` as failed; `Ready=True` without either is current.
 
-| condition | is True when |
-|---|---|
-{rows}
+{_condition_table(definitions)}
 
 ## Reasons
 
@@ -59,21 +47,43 @@ continues as soon as it appears. What only you can resolve is `Stalled` at once.
 """
 
 
+def _condition_table(definitions: Definitions) -> str:
+    """Each condition and what True means; with several kinds, one row for each meaning, and the kinds that have it."""
+    meanings: dict[tuple[ConditionType, str], list[str]] = {}
+    for kind in ConditionType:
+        for definition in definitions.values():
+            if (meaning := definition.all_conditions.get(kind)) is not None:
+                meanings.setdefault((kind, meaning), []).append(f"`{definition.kind}`")
+    several = len(definitions) > 1
+    return "\n".join(
+        [
+            "| condition | kinds | is True when |" if several else "| condition | is True when |",
+            "|---|---|---|" if several else "|---|---|",
+            *(
+                f"| `{kind.value}` | {', '.join(kinds)} | {meaning} |" if several else f"| `{kind.value}` | {meaning} |"
+                for (kind, meaning), kinds in meanings.items()
+            ),
+        ]
+    )
+
+
 def _reason(reason: Reason) -> str:
     text = reasons.EXPLANATIONS[reason]
     return f"| `{reason.value}` | {text.meaning} | {_REMEDIES[text.remedy]} | {text.action} |"
 
 
-def platform() -> str:
-    """The page of TradingPlatform."""
-    spec = "\n".join(_fields(crds.spec_schema(), "spec"))
-    checked = "\n".join(f"- {one['message']}" for found in (rules.ROOT, *rules.RULES.values()) for one in found)
-    status = "\n".join(_status(crds.status_schema(), "status"))
-    return f"""# TradingPlatform
+def of(definition: Definition) -> str:
+    """The page of a kind."""
+    spec = "\n".join(_fields(crds.spec_schema(definition), "spec"))
+    rules = [crds.root_rules(definition), *definition.rules.values()]
+    checked = "\n".join(f"- {one['message']}" for found in rules for one in found)
+    status = "\n".join(_status(crds.status_schema(definition), "status"))
+    short, noun = definition.short, definition.noun
+    return f"""# {definition.kind}
 
-Written by `make docs` from the models in `operator/aether_operator/api`. `kubectl explain tp.spec` shows the same.
+Written by `make docs` from the models in `operator/aether_operator/api`. `kubectl explain {short}.spec` shows the same.
 
-`apiVersion: {models.API_VERSION}`, `kind: {platforms.KIND}`, short name `{platforms.SHORT}`, category
+`apiVersion: {models.API_VERSION}`, `kind: {definition.kind}`, short name `{short}`, category
 `{models.CATEGORY}`, namespaced. Unknown fields are rejected by strict validation and by server-side apply.
 
 ## Spec
@@ -94,11 +104,9 @@ The API server checks these when an object is created or updated.
 |---|---|---|
 {status}
 
-## What is kept when a platform is deleted
+## What is kept when {"an" if noun[0] in "aeiou" else "a"} {noun} is deleted
 
-Volumes of managed servers, the Secrets with their credentials, and all data in a database stay when a platform is
-deleted; a new platform of the same name uses them again. To remove them:
-`kubectl delete pvc,secret -n NAMESPACE -l trading.aether.io/platform=NAME`.
+{definition.kept}
 """
 
 

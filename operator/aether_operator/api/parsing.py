@@ -1,31 +1,26 @@
-"""Parses a TradingPlatform object from the API server into a Platform, or into a list of problems by field."""
+"""Parses the specs of custom resources from the API server into models, or into a list of problems by field.
+
+What is the same for every kind; a kind's own checks, of several fields at once, are in a module of its own.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pydantic
 
-from aether_operator.api.models import quantity
-from aether_operator.api.platforms import (
-    FEEDS,
-    MAX_NAME_LENGTH,
-    ExchangeSim,
-    Managed,
-    Mode,
-    Platform,
-    PlatformSpec,
-    Resources,
-    Server,
-    VenueName,
-)
+from aether_operator.api.models import Model
+from aether_operator.api.resources import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from aether_operator.api.definition import Definition
+
+ModelT = TypeVar("ModelT", bound=Model)
 NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_PROBLEMS: Final = 20
 """The most problems that are reported at once."""
@@ -38,45 +33,62 @@ class Invalid:
     problems: tuple[str, ...]
 
 
-def parse(raw: Mapping[str, Any]) -> Platform | Invalid:
-    """Parse a TradingPlatform. The API server validates most of this; this also covers objects that predate a rule."""
-    return _read(raw, raw.get("spec") or {}, "spec")
+def invalid(problems: Iterable[str]) -> Invalid:
+    """An invalid spec with these problems, as many as are reported."""
+    return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
 
 
-def last_applied(raw: Mapping[str, Any]) -> Platform | None:
-    """The platform as it was last applied, from `status.applied`; None if it never was."""
+def read_spec(model: type[ModelT], spec: Any, path: str) -> ModelT | Invalid:
+    """Parse a spec. The API server validates most of this; this also covers objects that predate a rule.
+
+    Args:
+        model: The model of the spec.
+        spec: The value at `path` in the object.
+        path: `spec` or `status.applied`, with which problems begin.
+    """
+    try:
+        return model.model_validate(spec)
+    except pydantic.ValidationError as wrong:
+        return invalid(f"{path}{_path(one['loc'])}: {one['msg']}" for one in wrong.errors())
+
+
+def name_problems(name: str, max_length: int) -> list[str]:
+    """What is wrong with an object's name: nothing, or one line."""
+    if NAME.fullmatch(name) and len(name) <= max_length:
+        return []
+    return [f"metadata.name: up to {max_length} lowercase letters, digits and hyphens, beginning with a letter"]
+
+
+def parse(definition: Definition, raw: Mapping[str, Any]) -> Resource[Any] | Invalid:
+    """Parse an object of a kind."""
+    return _parse(definition, raw, raw.get("spec") or {}, "spec")
+
+
+def last_applied(definition: Definition, raw: Mapping[str, Any]) -> Resource[Any] | None:
+    """The object as it was last applied, from `status.applied`; None if it never was."""
     applied = (raw.get("status") or {}).get("applied")
     if not applied:
         return None
-    platform = _read(raw, applied, "status.applied")
-    return platform if isinstance(platform, Platform) else None
+    parsed = _parse(definition, raw, applied, "status.applied")
+    return parsed if isinstance(parsed, Resource) else None
 
 
-def secret_names(spec: PlatformSpec) -> frozenset[str]:
-    """The names of the Secrets that a spec references."""
-    parts = [spec.data_plane.of(server) for server in Server]
-    return frozenset(part.external.secret_name for part in parts if part.external is not None)
-
-
-def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
+def _parse(definition: Definition, raw: Mapping[str, Any], spec: Any, path: str) -> Resource[Any] | Invalid:
+    read = read_spec(definition.spec, spec, path)
+    if isinstance(read, Invalid):
+        return read
     meta = raw["metadata"]
-    try:
-        read = PlatformSpec.model_validate(spec)
-    except pydantic.ValidationError as wrong:
-        problems = [f"{path}{_path(one['loc'])}: {one['msg']}" for one in wrong.errors()]
-        return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
-    problems = [f"{path}.{line}" for line in _contradictions(read)]
-    if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > MAX_NAME_LENGTH:
-        problems.append(
-            f"metadata.name: up to {MAX_NAME_LENGTH} lowercase letters, digits and hyphens, beginning with a letter"
-        )
+    problems = [f"{path}.{line}" for line in definition.checks(read)]
+    problems += name_problems(meta["name"], definition.max_name_length)
     if problems:
-        return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
-    return Platform(
+        return invalid(problems)
+    return Resource(
+        kind=definition.kind,
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         generation=meta["generation"],
+        created=created(raw),
         spec=read,
     )
 
@@ -89,46 +101,3 @@ def created(raw: Mapping[str, Any]) -> datetime:
 def _path(steps: Sequence[int | str]) -> str:
     """The path of a field as the API server writes it: `.pairs[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-
-
-def _contradictions(spec: PlatformSpec) -> list[str]:
-    """Problems that involve more than one field."""
-    found = []
-    for server in Server:
-        part, where = spec.data_plane.of(server), f"dataPlane.{server.value}"
-        if part.mode is Mode.EXTERNAL and part.external is None:
-            found.append(f"{where}.external: required with mode External")
-        if part.mode is Mode.EXTERNAL and part.managed is not None:
-            found.append(f"{where}.managed: not allowed with mode External")
-        if part.mode is Mode.MANAGED and part.external is not None:
-            found.append(f"{where}.external: not allowed with mode Managed")
-        if part.managed is not None:
-            found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
-    return [*found, *_component_problems(spec)]
-
-
-def _component_problems(spec: PlatformSpec) -> list[str]:
-    found, venue, components = [], spec.venue, spec.components
-    if venue.effective_feed is not FEEDS[venue.name]:
-        found.append(f"venue.feed: venue {venue.name} requires {FEEDS[venue.name]}")
-    if len(set(spec.pairs)) < len(spec.pairs):
-        found.append("pairs: must not contain duplicates")
-    if components.exchange_sim is not None:
-        if venue.name is not VenueName.SIMULATED:
-            found.append(f"components.exchangeSim: only allowed with venue {VenueName.SIMULATED}")
-        found += [f"components.exchangeSim.{line}" for line in _sizes(components.exchange_sim)]
-    return [*found, *(f"components.ingest.{line}" for line in _amounts(components.ingest.resources))]
-
-
-def _sizes(stored: Managed | ExchangeSim) -> list[str]:
-    nothing = ["storage: must be greater than 0"] if quantity(stored.storage) <= 0 else []
-    return [*nothing, *_amounts(stored.resources)]
-
-
-def _amounts(resources: Resources) -> list[str]:
-    found = []
-    for what in ("cpu", "memory"):
-        request, limit = getattr(resources.requests, what), getattr(resources.limits, what)
-        if request is not None and limit is not None and quantity(request) > quantity(limit):
-            found.append(f"resources.requests.{what}: must not exceed limits.{what}")
-    return found

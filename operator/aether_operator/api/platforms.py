@@ -5,21 +5,19 @@ Field docstrings become the descriptions in the CRD, which `kubectl explain` pri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field
 
-from aether_operator.api.models import Model, Quantity
+from aether_operator.api.models import PROGRESS_DEADLINE_SECONDS, Model, Quantity
+from aether_operator.api.resources import Resource
 
 KIND: Final = "TradingPlatform"
 PLURAL: Final = "tradingplatforms"
 SHORT: Final = "tp"
 MAX_NAME_LENGTH: Final = 40
 """The maximum length of a platform's name: the names of its children contain it."""
-
-
 MAX_DATABASE_LENGTH: Final = 63
 """The maximum length of a database's name in PostgreSQL."""
 DEFAULT_STORAGE: Final = "10Gi"
@@ -264,7 +262,7 @@ class PlatformSpec(Model):
 
     paused: Annotated[bool, Field(strict=True)] = False
     """If true, the operator changes nothing; it still updates the status and handles deletion."""
-    progress_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86400)] = 300
+    progress_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86400)] = PROGRESS_DEADLINE_SECONDS
     """Seconds without becoming Ready after which the platform is Stalled."""
     data_plane: DataPlane = DataPlane()
     """The servers that the platform uses."""
@@ -278,12 +276,5 @@ class PlatformSpec(Model):
     """How long rows are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """A TradingPlatform with a valid spec."""
-
-    namespace: str
-    name: str
-    uid: str
-    generation: int
-    spec: PlatformSpec
+Platform: TypeAlias = Resource[PlatformSpec]
+"""A TradingPlatform with a valid spec."""

@@ -1,6 +1,6 @@
-"""The conditions of a platform and the reasons of their status: what each means, and what to do. Values only.
+"""The types of conditions and the reasons of their status: what each means, and what to do. Values only.
 
-The source of docs/reference/conditions.md and of `aether explain`.
+The source of docs/reference/conditions.md and of `aether explain`. Which kind has which is in its `Definition`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class ConditionType(StrEnum):
-    """The condition types of a platform; kstatus reads the first three, which always exist."""
+    """The condition types, in the order of a status; kstatus reads the first three, which always exist."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -214,7 +214,7 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         "are not affected; nothing is repaired until a reconcile succeeds.",
     ),
     Reason.PROGRESS_DEADLINE_EXCEEDED: _user(
-        "The platform did not become Ready within spec.progressDeadlineSeconds.",
+        "It did not become Ready within spec.progressDeadlineSeconds.",
         "Resolve what the message names; the operator then continues by itself.",
     ),
     Reason.INVALID_SPEC: _user(
@@ -226,8 +226,8 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         "Remove the pair from spec.pairs, or correct it.",
     ),
     Reason.NAME_TAKEN: _user(
-        "An object that does not belong to the platform has the name of one of its children, and is left unchanged.",
-        "Rename or delete that object, or give the platform another name.",
+        "An object that does not belong to it has the name of one of its children, and is left unchanged.",
+        "Rename or delete that object, or give this one another name.",
     ),
     Reason.IMMUTABLE_FIELD: _user(
         "The spec requires a change of a field that Kubernetes does not allow to change.",
@@ -298,6 +298,15 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         remedy=Remedy.NONE, meaning="spec.paused is true: nothing is changed.", action="Set spec.paused to false."
     ),
     Reason.NOT_PAUSED: _none("spec.paused is false."),
-    Reason.TERMINATING: _none("The platform is being deleted. Volumes, credentials and databases are kept."),
+    Reason.TERMINATING: _none("It is being deleted; the page of its kind says what is kept."),
 }
 """Every reason explained."""
+
+COMMON: Final = frozenset(
+    {
+        Reason.READY, Reason.PROGRESSING, Reason.FAILED, Reason.RECONCILE_FAILED, Reason.PROGRESS_DEADLINE_EXCEEDED,
+        Reason.INVALID_SPEC, Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REQUEST_REJECTED, Reason.PAUSED_BY_SPEC,
+        Reason.NOT_PAUSED, Reason.TERMINATING,
+    }
+)  # fmt: skip
+"""The reasons that the reconcile itself reports, about an object of any kind."""

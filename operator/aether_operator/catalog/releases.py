@@ -10,6 +10,7 @@ from aether_operator.api.models import Model
 from aether_operator.api.platforms import Server
 
 _DIGITS: Final = 12
+_LABEL_LENGTH: Final = 63
 
 
 class Release(Model):
@@ -34,3 +35,8 @@ class Release(Model):
             return digest.removeprefix("sha256:")[:_DIGITS]
         _, colon, tag = name.rpartition("/")[2].partition(":")
         return tag if colon else "latest"
+
+    @property
+    def version_label(self) -> str:
+        """The version as a label's value, which is shorter than a tag may be."""
+        return self.version[:_LABEL_LENGTH].strip("._-")

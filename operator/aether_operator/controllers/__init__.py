@@ -1,1 +1,1 @@
-"""The workqueue and its workers, the reconcile of a TradingPlatform, configuration, health, metrics and logs."""
+"""The engine and the kinds that it reconciles, the workqueue and its lanes, settings, health, metrics and logs."""

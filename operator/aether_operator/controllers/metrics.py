@@ -17,11 +17,16 @@ RECONCILE_TIME: Final = Histogram(
 )
 ACTIVE_WORKERS: Final = Gauge(
     "aether_operator_active_workers",
-    "Workers that reconcile now; at most maxConcurrentReconciles and one for urgent keys",
+    "Workers that reconcile now; in the normal lane at most maxConcurrentReconciles",
+    ["lane"],
 )
-WORKQUEUE_DEPTH: Final = Gauge("aether_operator_workqueue_depth", "Keys that wait for a worker")
-WORKQUEUE_ADDS: Final = Counter("aether_operator_workqueue_adds", "Keys queued, each once until a worker takes it")
-WORKQUEUE_RETRIES: Final = Counter("aether_operator_workqueue_retries", "Keys queued again after a failed reconcile")
+WORKQUEUE_DEPTH: Final = Gauge("aether_operator_workqueue_depth", "Keys that wait for a worker", ["lane"])
+WORKQUEUE_ADDS: Final = Counter(
+    "aether_operator_workqueue_adds", "Keys queued, each once until a worker takes it", ["lane"]
+)
+WORKQUEUE_RETRIES: Final = Counter(
+    "aether_operator_workqueue_retries", "Keys queued again after a failed reconcile", ["lane"]
+)
 WATCH_AGE: Final = Gauge(
     "aether_operator_watch_age_seconds", "Seconds since a resource last sent an event, a bookmark or a list", ["path"]
 )

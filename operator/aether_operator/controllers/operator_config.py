@@ -33,6 +33,9 @@ class LeaseName(Model):
 class Config(Model):
     """The configuration file.
 
+    `resync_seconds` is the longest time between two reconciles of an object, unless there are so many steady objects
+    that it takes longer at `RESYNCS_PER_SECOND`.
+
     Two fields are for an operator outside of the cluster, which cannot resolve names of Services or reach pods:
     `managed_addresses` has `host:port` or `[IPv6]:port` of each managed server; `component_address` is a URL of a
     component's pod with `{namespace}` and `{pod}` in it. Beside `kubectl proxy` that is

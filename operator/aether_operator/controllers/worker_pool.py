@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aether_operator.controllers import logs, metrics
+from aether_operator.controllers import lanes, logs, metrics
+from aether_operator.controllers.resync_schedule import Resync, ResyncSchedule
 from aether_operator.controllers.workqueue import Lane
 from aether_operator.database import fence
 from aether_operator.kube import api_client, leader_election
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 JITTER: Final = 0.1
-"""Share by which the time of a resync varies, so that a thousand keys do not come at once."""
+"""Share by which the time of a requeue varies, so that a thousand keys do not come at once."""
 REPORT_AFTER: Final = 4
 """Retries in a row after which a temporary failure is reported on the object: some ten seconds."""
 
@@ -28,8 +29,11 @@ REPORT_AFTER: Final = 4
 class Controller(Protocol):
     """Reconciles the objects of one kind."""
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Returns the seconds until the next reconcile, or None when only an event starts one."""
+    async def reconcile(self, key: Key) -> float | Resync | None:
+        """Returns the seconds until the next reconcile, or None when only an event starts one.
+
+        A steady object's is a Resync: of those there is a cap per second over all kinds.
+        """
         ...
 
     async def report_failure(self, key: Key, cause: str) -> None:
@@ -42,10 +46,10 @@ class Controller(Protocol):
 
 
 class NamespaceAccess(Protocol):
-    """Which namespaces the operator may read."""
+    """What the operator may read of a namespace."""
 
-    def inaccessible(self, namespace: str) -> bool:
-        """Whether the API server denies listing its objects. Each of them is queued again once it allows that."""
+    def inaccessible(self, namespace: str, kind: str) -> bool:
+        """Whether the API server denies listing its objects of a kind. Each is queued again once it allows that."""
         ...
 
     async def check_access(self, namespace: str) -> bool:
@@ -60,7 +64,7 @@ class WorkerPool:
     Args:
         queue: The keys to reconcile.
         controllers: The controller of each kind.
-        namespaces: Keys of inaccessible namespaces are dropped.
+        namespaces: Keys of what is inaccessible are dropped.
         guard: Raises `LeaseLost` when this process does not lead any more.
         random: Returns a new number from 0 to 1 at each call, for jitter.
         new_id: Makes the id of a reconcile, for its log lines.
@@ -72,26 +76,27 @@ class WorkerPool:
     guard: Callable[[], object]
     random: Callable[[], float]
     new_id: Callable[[], str]
+    _resyncs: ResyncSchedule = field(default_factory=ResyncSchedule)
 
     async def run(self, count: int) -> None:
-        """Run `count` workers, and one more for urgent keys alone, until cancelled.
+        """Run `count` workers for normal keys, and others for urgent ones, until cancelled.
 
         Raises:
             LeaseLost: This process does not lead any more.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._work(Lane.URGENT))
-            for _ in range(count):
-                group.create_task(self._work(Lane.NORMAL))
+            for lane, workers in ((Lane.NORMAL, count), (Lane.URGENT, lanes.URGENT_WORKERS)):
+                for _ in range(workers):
+                    group.create_task(self._work(lane))
 
     async def _work(self, lane: Lane) -> None:
+        active = metrics.ACTIVE_WORKERS.labels(lane)
         while True:
             key = await self.queue.get(lane)
-            metrics.WORKQUEUE_DEPTH.set(self.queue.depth())
             logs.CONTEXT.set({"key": str(key), "reconcile_id": self.new_id()})
             began = time.monotonic()
-            with metrics.ACTIVE_WORKERS.track_inprogress():
-                inaccessible = self.namespaces.inaccessible(key.namespace)
+            with active.track_inprogress():
+                inaccessible = self.namespaces.inaccessible(key.namespace, key.kind)
                 result = self._drop(key) if inaccessible else await self._reconcile(key)
             metrics.RECONCILES.labels(key.kind.lower(), result).inc()
             metrics.RECONCILE_TIME.labels(key.kind.lower()).observe(time.monotonic() - began)
@@ -100,7 +105,7 @@ class WorkerPool:
     async def _reconcile(self, key: Key) -> str:
         """Reconcile a key and requeue it. Returns the result, as the metrics name it."""
         try:
-            requeue_after = await self.controllers[key.kind].reconcile(key)
+            next_reconcile = await self.controllers[key.kind].reconcile(key)
         except leader_election.LeaseLost:
             raise
         except asyncio.CancelledError:
@@ -131,24 +136,32 @@ class WorkerPool:
             delay = self.queue.failed(key)
             log.exception("reconcile_failed", extra={"seconds": round(delay, 2)})
             return "error"
-        if requeue_after is not None:
-            requeue_after *= 1 + JITTER * (2 * self.random() - 1)
-        self.queue.done(key, requeue_after=requeue_after)
+        self.queue.done(key, requeue_after=self._requeue_after(key, next_reconcile))
         return "success"
 
+    def _requeue_after(self, key: Key, next_reconcile: float | Resync | None) -> float | None:
+        """The seconds after which to queue a key again; None when only an event does."""
+        if next_reconcile is None:
+            self._resyncs.forget(key)
+            return None
+        if isinstance(next_reconcile, Resync):  # without jitter: each has a slot of its own
+            return self._resyncs.next(key, next_reconcile, now=asyncio.get_running_loop().time())
+        return next_reconcile * (1 + JITTER * (2 * self.random() - 1))
+
     async def _access_denied(self, key: Key, error: Exception) -> bool:
-        """Whether the API server denies the whole namespace, and not one object in it: it is queried."""
+        """Whether the API server denies the whole kind in the namespace, and not one request: it is queried."""
         if not isinstance(error, api_client.ApiError) or error.code != api_client.FORBIDDEN:
             return False
         try:
             await self.namespaces.check_access(key.namespace)
         except (api_client.Unavailable, api_client.ApiError) as unknown:
             log.warning("access_check_failed", extra={"namespace": key.namespace, "cause": str(unknown)})
-        return self.namespaces.inaccessible(key.namespace)
+        return self.namespaces.inaccessible(key.namespace, key.kind)
 
     def _drop(self, key: Key) -> str:
         """The watcher logs that the namespace is inaccessible, and queues all its objects when it is not any more."""
         self.controllers[key.kind].forget(key)
+        self._resyncs.forget(key)
         self.queue.done(key, requeue_after=None)
         return "not_watched"
 

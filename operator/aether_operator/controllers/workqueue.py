@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aether_operator.controllers import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.api.definition import Definition
 
 BASE_DELAY: Final = 0.5
 """Seconds before the first retry; each further failure doubles them."""
-MAX_DELAY: Final = 60.0
-"""Seconds between retries at most."""
 _MAX_FAILURES: Final = 16
 """Failures that are counted: enough for `MAX_DELAY`, and `1 << failures` stays small."""
 
 
-class Lane(IntEnum):
-    """Priority: a worker of a lane takes keys of its own lane and of more urgent ones."""
+class Lane(StrEnum):
+    """A queue with workers of its own, which take no keys of another lane."""
 
-    URGENT = 0
-    NORMAL = 1
+    NORMAL = "normal"
+    URGENT = "urgent"
+
+    @classmethod
+    def of(cls, definition: Definition) -> Lane:
+        """The lane of a kind's objects."""
+        return cls.URGENT if definition.urgent else cls.NORMAL
+
+
+MAX_DELAY: Final = {Lane.NORMAL: 60.0, Lane.URGENT: 1.0}
+"""Seconds between retries at most."""
 
 
 class Key(NamedTuple):
@@ -41,7 +49,6 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Entry:
-    lane: Lane
     queued: bool = False
     """In a lane: a worker may get it."""
     processing: bool = False
@@ -59,17 +66,28 @@ class Queue:
 
     Args:
         random: Returns a new number from 0 to 1 at each call, for jitter.
+        lanes: The lane of a kind; of those that it does not have, the normal one.
     """
 
     random: Callable[[], float]
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
     _entries: dict[Key, _Entry] = field(default_factory=dict)
-    _lanes: dict[Lane, deque[Key]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
-    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _wakers: set[asyncio.Task[None]] = field(default_factory=set)
+    _waiting: dict[Lane, asyncio.Queue[Key]] = field(default_factory=lambda: {lane: asyncio.Queue() for lane in Lane})
 
-    def add(self, key: Key, *, lane: Lane = Lane.NORMAL) -> None:
-        """Queue a key for the next free worker."""
-        entry = self._entries.setdefault(key, _Entry(lane))
+    def __post_init__(self) -> None:
+        """Create the metrics of each lane, so that one without keys is 0 and not missing."""
+        for lane in Lane:
+            metrics.WORKQUEUE_DEPTH.labels(lane).set(0)
+            metrics.WORKQUEUE_ADDS.labels(lane)
+            metrics.WORKQUEUE_RETRIES.labels(lane)
+
+    def lane(self, key: Key) -> Lane:
+        """The lane of a key, which its kind decides."""
+        return self.lanes.get(key.kind, Lane.NORMAL)
+
+    def add(self, key: Key) -> None:
+        """Queue a key for the next free worker of its lane."""
+        entry = self._entries.setdefault(key, _Entry())
         if entry.timer is not None:
             entry.timer.cancel()
             entry.timer = None
@@ -77,14 +95,15 @@ class Queue:
             entry.dirty = True
         elif not entry.queued:
             entry.queued = True
-            self._lanes[entry.lane].append(key)
-            metrics.WORKQUEUE_ADDS.inc()
-            self._wake()
+            lane = self.lane(key)
+            self._waiting[lane].put_nowait(key)
+            metrics.WORKQUEUE_ADDS.labels(lane).inc()
+            metrics.WORKQUEUE_DEPTH.labels(lane).set(self.depth(lane))
 
-    def add_later(self, key: Key, seconds: float, *, lane: Lane = Lane.NORMAL) -> None:
+    def add_later(self, key: Key, seconds: float) -> None:
         """Queue a key after this time, unless it is queued earlier; of two times the earlier counts."""
         loop = asyncio.get_running_loop()
-        entry = self._entries.setdefault(key, _Entry(lane))
+        entry = self._entries.setdefault(key, _Entry())
         due = loop.time() + seconds
         if entry.queued or entry.dirty or (entry.timer is not None and entry.due <= due):
             return
@@ -94,16 +113,12 @@ class Queue:
         entry.timer = loop.call_at(due, self._due, key)
 
     async def get(self, lane: Lane = Lane.NORMAL) -> Key:
-        """Wait for the next key, the most urgent first. No other worker gets it until `done` or `failed`."""
-        async with self._arrived:
-            while True:
-                for one in Lane:
-                    if one <= lane and self._lanes[one]:
-                        key = self._lanes[one].popleft()
-                        entry = self._entries[key]
-                        entry.queued, entry.processing = False, True
-                        return key
-                await self._arrived.wait()
+        """Wait for the next key of a lane. No other worker gets it until `done` or `failed`."""
+        key = await self._waiting[lane].get()
+        metrics.WORKQUEUE_DEPTH.labels(lane).set(self.depth(lane))
+        entry = self._entries[key]
+        entry.queued, entry.processing = False, True
+        return key
 
     def done(self, key: Key, *, requeue_after: float | None) -> None:
         """Its reconcile succeeded. Queue it again after so many seconds; with None only an event does."""
@@ -112,13 +127,17 @@ class Queue:
         self._release(key, entry, requeue_after)
 
     def failed(self, key: Key, *, at_least: float = 0) -> float:
-        """Its reconcile failed: queue it again with exponential backoff and jitter. Returns the seconds."""
-        entry = self._entries[key]
-        delay = min(MAX_DELAY, BASE_DELAY * float(1 << entry.failures)) * (0.5 + self.random())
-        delay = max(delay, at_least)
+        """Its reconcile failed: queue it again with exponential backoff and jitter. Returns the seconds.
+
+        `at_least` is what the API server asks for. An urgent key does not wait for it.
+        """
+        entry, lane = self._entries[key], self.lane(key)
+        delay = min(MAX_DELAY[lane], BASE_DELAY * float(1 << entry.failures) * (0.5 + self.random()))
+        if lane is Lane.NORMAL:
+            delay = max(delay, at_least)
         entry.failures = min(entry.failures + 1, _MAX_FAILURES)
         entry.dirty = False  # an event during the reconcile waits as well: a failing key must not spin
-        metrics.WORKQUEUE_RETRIES.inc()
+        metrics.WORKQUEUE_RETRIES.labels(lane).inc()
         self._release(key, entry, delay)
         return delay
 
@@ -126,9 +145,9 @@ class Queue:
         """How many of its latest reconciles failed in a row."""
         return self._entries[key].failures
 
-    def depth(self) -> int:
-        """How many keys wait for a worker."""
-        return sum(map(len, self._lanes.values()))
+    def depth(self, lane: Lane = Lane.NORMAL) -> int:
+        """How many keys wait for a worker of a lane."""
+        return self._waiting[lane].qsize()
 
     def keys(self) -> frozenset[Key]:
         """Every key that is queued, with a worker, or due later."""
@@ -147,12 +166,3 @@ class Queue:
     def _due(self, key: Key) -> None:
         self._entries[key].timer = None
         self.add(key)
-
-    def _wake(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._notify())
-        self._wakers.add(task)
-        task.add_done_callback(self._wakers.discard)
-
-    async def _notify(self) -> None:
-        async with self._arrived:
-            self._arrived.notify_all()

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def live_settings(component: Component, platform: Platform, release: Release) -> Manifest:
     """The ConfigMap that a component reads again whenever it changes, with the settings' digest as an annotation."""
     name, text = components.COMPONENTS[component].name, settings_text(platform)
-    manifest = metadata.owned(kinds.CONFIG_MAPS, names.component_settings(platform, component), platform, name, release)
+    manifest = metadata.owned(
+        kinds.CONFIG_MAPS, names.component_settings(platform, component), platform.owner, name, release
+    )
     manifest["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
     manifest["data"] = {components.SETTINGS_KEY: text}
     return manifest

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Missing:
     message: str
 
 
-def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint | Missing:
+def endpoint(server: Server, platform: Platform, observed: ObservedPlatform) -> Endpoint | Missing:
     """A server's address and the operator's login.
 
     Managed: from the operator's Secret among the live children. External: from the user's Secret.
@@ -61,14 +61,14 @@ def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint
     )
 
 
-def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint | Missing:
+def _managed(server: Server, platform: Platform, observed: ObservedPlatform) -> Endpoint | Missing:
     name = names.server_child(platform, server)
     live = observed.children.get(child_refs.secret(server, platform))
     if live is None:
         return Missing(Reason.PROGRESSING, f"Secret {name} does not exist yet")
     login = secrets.valid_credentials(live, servers.USERNAME)
     if login is None:
-        mine = live_objects.belongs_to(live, platform.name)
+        mine = live_objects.belongs_to(live, platform.owner)
         return Missing(
             Reason.PROGRESSING if mine else Reason.NAME_TAKEN,
             f"Secret {name} {'has no valid credentials' if mine else 'belongs to somebody else'}",
@@ -83,7 +83,7 @@ def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint
     )
 
 
-def database_logins(platform: Platform, observed: Observed) -> Mapping[str, Login]:
+def database_logins(platform: Platform, observed: ObservedPlatform) -> Mapping[str, Login]:
     """The logins of the database users, from their live Secrets; without those whose Secret is not valid."""
     result: dict[str, Login] = {}
     for user in DatabaseUser:
@@ -95,7 +95,7 @@ def database_logins(platform: Platform, observed: Observed) -> Mapping[str, Logi
     return result
 
 
-def secret_values(platform: Platform, observed: Observed) -> frozenset[str]:
+def secret_values(platform: Platform, observed: ObservedPlatform) -> frozenset[str]:
     """All values that no message may contain: those of the users' Secrets, and the passwords of the operator's."""
     given = {value for values in observed.secrets.values() for value in (values or {}).values()}
     ours = [child_refs.secret(server, platform) for server in child_refs.managed_servers(platform)]
@@ -104,7 +104,7 @@ def secret_values(platform: Platform, observed: Observed) -> frozenset[str]:
     return frozenset({*given, *made})
 
 
-def is_serving(server: Server, platform: Platform, observed: Observed) -> bool:
+def is_serving(server: Server, platform: Platform, observed: ObservedPlatform) -> bool:
     """Whether a managed server can be connected to: its pod of the newest revision is ready."""
     live = observed.children.get(child_refs.stateful_set(server, platform))
     return live is not None and live["spec"].get("replicas", 1) > 0 and not workloads.unfinished(live)

@@ -41,9 +41,11 @@ def for_server(
     callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
     """The policy of a server's pod. Its policy types include Egress without a rule: a server opens no connections."""
-    manifest = metadata.owned(kinds.POLICIES, names.server_child(platform, server), platform, server.value, release)
+    manifest = metadata.owned(
+        kinds.POLICIES, names.server_child(platform, server), platform.owner, server.value, release
+    )
     manifest["spec"] = {
-        "podSelector": {"matchLabels": labels.selector(platform.name, server.value)},
+        "podSelector": {"matchLabels": labels.selector(platform.owner, server.value)},
         "policyTypes": ["Ingress", "Egress"],
     }
     ingress = _ingress(server.value, servers.SERVERS[server].port, platform, release, callers)
@@ -58,9 +60,9 @@ def for_component(
 ) -> Manifest:
     """The policy of a component's pods: who may call them, and whom they may call."""
     name = components.COMPONENTS[component].name
-    manifest = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform, name, release)
+    manifest = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform.owner, name, release)
     manifest["spec"] = {
-        "podSelector": {"matchLabels": labels.selector(platform.name, name)},
+        "podSelector": {"matchLabels": labels.selector(platform.owner, name)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return _with(
@@ -122,4 +124,4 @@ def _peer(caller: str, platform: Platform, release: Release) -> dict[str, Any]:
             "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: release.operator_namespace}},
             "podSelector": {"matchLabels": dict(labels.OPERATOR_POD)},
         }
-    return {"podSelector": {"matchLabels": labels.selector(platform.name, caller)}}
+    return {"podSelector": {"matchLabels": labels.selector(platform.owner, caller)}}

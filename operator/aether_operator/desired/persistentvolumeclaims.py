@@ -28,7 +28,7 @@ def for_component(component: Component, storage: str, platform: Platform, releas
 
 
 def _claim(name: str, storage: str, platform: Platform, component: str, release: Release) -> Manifest:
-    manifest = metadata.retained(kinds.CLAIMS, name, platform, component, release)
+    manifest = metadata.retained(kinds.CLAIMS, name, platform.owner, component, release)
     manifest["spec"] = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": quantities.canonical(storage)}},

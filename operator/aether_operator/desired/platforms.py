@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 
 def children(
-    platform: Platform, observed: Observed, release: Release, random_token: Callable[[], str]
+    platform: Platform, observed: ObservedPlatform, release: Release, random_token: Callable[[], str]
 ) -> tuple[Manifest, ...]:
-    """All children of a platform, in the order in which they are applied.
+    """All children of a platform.
 
     The observed state matters in three ways: valid credentials are kept, a pod that needs a user's Secret is not
     started before it exists, and no component gets the address of a server that is not confirmed to belong to this
@@ -60,12 +60,11 @@ def children(
         for component in child_refs.components_of(platform)
         for child in _component_children(component, platform, observed, release)
     ]
-    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
-    return tuple(sorted(found, key=lambda child: order[child["kind"]]))
+    return tuple(found)
 
 
 def _server_children(
-    server: Server, platform: Platform, observed: Observed, release: Release, random_token: Callable[[], str]
+    server: Server, platform: Platform, observed: ObservedPlatform, release: Release, random_token: Callable[[], str]
 ) -> Iterator[Manifest]:
     part = platform.spec.data_plane.of(server).managed or Managed()
     live = observed.children.get(child_refs.secret(server, platform))
@@ -75,7 +74,7 @@ def _server_children(
     yield persistentvolumeclaims.for_server(server, part, platform, release)
     yield networkpolicies.for_server(server, platform, release)
     credentials_id: str | None = secrets.credentials_id(secret)
-    if live is not None and (not live_objects.belongs_to(live, platform.name) or _is_lost(live)):
+    if live is not None and (not live_objects.belongs_to(live, platform.owner) or _is_lost(live)):
         # The Secret's name is taken, or the Secret is being deleted: running pods go on, and nothing is started with
         # somebody else's credentials or with some that will be lost.
         credentials_id = _credentials_in_use(observed.children.get(child_refs.stateful_set(server, platform)))
@@ -84,7 +83,7 @@ def _server_children(
 
 
 def _component_children(
-    component: Component, platform: Platform, observed: Observed, release: Release
+    component: Component, platform: Platform, observed: ObservedPlatform, release: Release
 ) -> Iterator[Manifest]:
     spec, definition = platform.spec.components, components.COMPONENTS[component]
     simulated = spec.exchange_sim or ExchangeSim()
@@ -101,7 +100,7 @@ def _component_children(
     unconfirmed = frozenset(
         server for server in definition.servers if observed.owners.get(server) is not Ownership.OURS
     )
-    if live is not None and not live_objects.belongs_to(live, platform.name):
+    if live is not None and not live_objects.belongs_to(live, platform.owner):
         yield statefulsets.for_component(component, resources, platform, release)  # the plan reports NameTaken
     elif live is None:
         if not unconfirmed and not _missing_logins(component, platform, observed):
@@ -117,7 +116,7 @@ def _component_children(
         yield statefulsets.for_component(component, resources, platform, release, unconfirmed, live)
 
 
-def _missing_logins(component: Component, platform: Platform, observed: Observed) -> list[Server]:
+def _missing_logins(component: Component, platform: Platform, observed: ObservedPlatform) -> list[Server]:
     """The servers whose login is missing: a user's Secret or one of its keys, or the Secret's name is taken.
 
     Secrets of the operator that do not exist yet are created in the same reconcile.
@@ -127,7 +126,7 @@ def _missing_logins(component: Component, platform: Platform, observed: Observed
         live = observed.children.get(Ref(kinds.SECRETS.kind, secret))
         external = platform.spec.data_plane.of(server).mode is Mode.EXTERNAL
         missing = external and isinstance(logins.endpoint(server, platform, observed), logins.Missing)
-        if missing or (live is not None and not live_objects.belongs_to(live, platform.name)):
+        if missing or (live is not None and not live_objects.belongs_to(live, platform.owner)):
             found.append(server)
     return found
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
     """The budget of a component with several pods. A single pod has none: it would block every drain."""
     name = components.COMPONENTS[component].name
-    manifest = metadata.owned(kinds.BUDGETS, names.component_child(platform, component), platform, name, release)
+    manifest = metadata.owned(kinds.BUDGETS, names.component_child(platform, component), platform.owner, name, release)
     manifest["spec"] = {
         "maxUnavailable": 1,
         # A pod that is not ready serves nobody, and must not block a drain.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": labels.selector(platform.name, name)},
+        "selector": {"matchLabels": labels.selector(platform.owner, name)},
     }
     return manifest

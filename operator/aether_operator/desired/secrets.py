@@ -69,7 +69,7 @@ def _secret(  # noqa: PLR0913 - the parts of a Secret
     address: Mapping[str, str],
 ) -> Manifest:
     password, credentials_id = valid_credentials(live, username) or (random_token(), random_token()[:_ID_LENGTH])
-    manifest = metadata.retained(kinds.SECRETS, name, platform, server.value, release)
+    manifest = metadata.retained(kinds.SECRETS, name, platform.owner, server.value, release)
     manifest["metadata"]["annotations"] = {labels.CREDENTIALS: credentials_id}
     values = {"username": username, "password": password}
     if address:

@@ -22,11 +22,13 @@ BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
 def for_server(server: Server, platform: Platform, release: Release) -> Manifest:
     """The Service of a server."""
     definition = servers.SERVERS[server]
-    manifest = metadata.owned(kinds.SERVICES, names.server_child(platform, server), platform, server.value, release)
+    manifest = metadata.owned(
+        kinds.SERVICES, names.server_child(platform, server), platform.owner, server.value, release
+    )
     manifest["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
-        "selector": labels.selector(platform.name, server.value),
+        "selector": labels.selector(platform.owner, server.value),
         "ports": [
             {
                 "name": definition.port_name,
@@ -47,13 +49,13 @@ def for_component(component: Component, platform: Platform, release: Release) ->
     """
     definition = components.COMPONENTS[component]
     manifest = metadata.owned(
-        kinds.SERVICES, names.component_child(platform, component), platform, definition.name, release
+        kinds.SERVICES, names.component_child(platform, component), platform.owner, definition.name, release
     )
     manifest["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
         **({"clusterIP": "None", "publishNotReadyAddresses": True} if component in definition.calls else {}),
-        "selector": labels.selector(platform.name, definition.name),
+        "selector": labels.selector(platform.owner, definition.name),
         "ports": [
             {
                 "name": components.PORT_NAME,

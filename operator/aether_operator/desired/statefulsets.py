@@ -35,16 +35,16 @@ def for_server(server: Server, managed: Managed, platform: Platform, release: Re
     effect.
     """
     name = names.server_child(platform, server)
-    manifest = metadata.owned(kinds.STATEFUL_SETS, name, platform, server.value, release)
+    manifest = metadata.workload(kinds.STATEFUL_SETS, name, platform.owner, server.value, release)
     manifest["spec"] = {
         "replicas": 1,
         "serviceName": name,
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": labels.selector(platform.name, server.value)},
+        "selector": {"matchLabels": labels.selector(platform.owner, server.value)},
         "template": {
             "metadata": {
-                "labels": metadata.child_labels(platform, server.value, release),
+                "labels": metadata.child_labels(platform.owner, server.value, release),
                 "annotations": {labels.CREDENTIALS: credentials_id},
             },
             "spec": _pod(server, managed, platform, release),
@@ -155,7 +155,7 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
     change restarts nothing.
     """
     definition, name = components.COMPONENTS[component], names.component_child(platform, component)
-    manifest = metadata.owned(kinds.STATEFUL_SETS, name, platform, definition.name, release)
+    manifest = metadata.workload(kinds.STATEFUL_SETS, name, platform.owner, definition.name, release)
     volumes, mounts = _volumes(component, platform, _logins(component, platform, unconfirmed, live))
     container = {
         "name": definition.name,
@@ -174,10 +174,10 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
         "serviceName": name,
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": labels.selector(platform.name, definition.name)},
+        "selector": {"matchLabels": labels.selector(platform.owner, definition.name)},
         "template": {
             "metadata": {
-                "labels": metadata.child_labels(platform, definition.name, release),
+                "labels": metadata.child_labels(platform.owner, definition.name, release),
                 "annotations": labels.prometheus_annotations(components.PORT, components.METRICS_PATH),
             },
             "spec": _restricted_pod(definition.grace_seconds, container, volumes, release),

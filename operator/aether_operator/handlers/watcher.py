@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 
 from aether_operator.api import labels
-from aether_operator.api.platforms import KIND
 from aether_operator.controllers import metrics
 from aether_operator.controllers.workqueue import Key
-from aether_operator.handlers import platforms
+from aether_operator.handlers import events
 from aether_operator.kube import api_client, sessions
 from aether_operator.observed import kinds
+from aether_operator.planning import child_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aether_operator.controllers.platforms import Index
+    from aether_operator.controllers.index import Index
     from aether_operator.controllers.workqueue import Queue
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,11 @@ MAX_BACKOFF: Final = 30.0
 """Seconds at most: each further start doubles them, until everything in the namespace is watched."""
 JITTER: Final = 0.2
 DENIED_CODES: Final = frozenset({api_client.FORBIDDEN, api_client.NOT_FOUND})
-WATCHED: Final = (kinds.PLATFORMS, *kinds.CHILDREN, kinds.PODS)
+
+
+def watched(own: tuple[kinds.Kind, ...]) -> tuple[kinds.Kind, ...]:
+    """The kinds that are watched where these are reconciled."""
+    return (*own, *child_kinds.KINDS, kinds.PODS)
 
 
 @dataclass(slots=True)
@@ -43,10 +47,13 @@ class _NamespaceWatch:
     """The state of watching one namespace."""
 
     name: str
+    own: tuple[kinds.Kind, ...]
+    """The kinds that are reconciled."""
     denial: str = ""
     """The code and resource of the first denied request; kept until everything is watched again."""
-    inaccessible: bool = False
-    """Whether even listing the platforms is denied: then nothing is reconciled."""
+    inaccessible: set[str] = field(default_factory=set)
+    """Those of our own kinds that even listing is denied for: no object of theirs is reconciled. A kind with a
+    finalizer may be listed longer than the others, so that its objects in a namespace that is being deleted can go."""
     watched: set[str] = field(default_factory=set)
     """The paths whose watch was accepted since Kopf started."""
     starts: int = 0
@@ -56,7 +63,7 @@ class _NamespaceWatch:
     @property
     def paths(self) -> dict[str, kinds.Kind]:
         """The watched resources, by URL path."""
-        return {api_client.path(kind, self.name): kind for kind in WATCHED}
+        return {api_client.path(kind, self.name): kind for kind in watched(self.own)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +74,9 @@ class Watcher:
         configuration: The API server's address and the credentials, for Kopf.
         api: Checks what may be listed.
         namespaces: The namespaces to watch.
+        own: The kinds that are reconciled.
         queue: Gets a key for every event.
-        index: Finds the platforms of an object without their label.
+        index: Finds the owners of an object without their labels.
         freshness: Records what the watches receive.
         stop: Set by SIGTERM and SIGINT. Kopf takes over the signal handlers when it starts, so they are set again.
         random: Returns a new number from 0 to 1 at each call, for jitter.
@@ -80,6 +88,7 @@ class Watcher:
     configuration: Any
     api: api_client.Api
     namespaces: Sequence[str]
+    own: tuple[kinds.Kind, ...]
     queue: Queue
     index: Index
     freshness: sessions.Freshness
@@ -91,7 +100,7 @@ class Watcher:
 
     def __post_init__(self) -> None:
         """Until the API server has answered, no namespace counts as inaccessible."""
-        self._states.update({name: _NamespaceWatch(name) for name in self.namespaces})
+        self._states.update({name: _NamespaceWatch(name, self.own) for name in self.namespaces})
 
     async def watch(self) -> None:
         """Watch until cancelled."""
@@ -102,9 +111,9 @@ class Watcher:
                     self.freshness.expect(path)
                 group.create_task(self._watch(state))
 
-    def inaccessible(self, namespace: str) -> bool:
-        """Whether even listing its platforms is denied, by the API server's latest response."""
-        return self._states[namespace].inaccessible
+    def inaccessible(self, namespace: str, kind: str) -> bool:
+        """Whether even listing its objects of one of our kinds is denied, by the API server's latest response."""
+        return kind in self._states[namespace].inaccessible
 
     async def check_access(self, namespace: str) -> bool:
         """Query whether everything in a namespace may be listed; one where something is denied is not watched.
@@ -112,30 +121,32 @@ class Watcher:
         Raises:
             Unavailable: The API server did not answer.
         """
-        state = self._states[namespace]
+        state, denied = self._states[namespace], False
         for path, kind in state.paths.items():
+            if denied and kind not in state.own:
+                break  # of the other kinds, one that is denied is enough to know
             try:
                 await self.api.request("GET", path, query={"limit": "1"})
             except api_client.ApiError as error:
                 if error.code not in DENIED_CODES:
                     raise
                 self._deny(state, kind, error.code)
-                return False
-            if kind is kinds.PLATFORMS:
-                state.inaccessible = False
-        return True
+                denied = True
+            else:
+                state.inaccessible.discard(kind.kind)
+        return not denied
 
     async def _watch(self, state: _NamespaceWatch) -> None:
         """Watch a namespace until cancelled.
 
         A watch that ends in an error other than 410 ends Kopf. It is started again with backoff, and its first list
-        adds every platform to the queue. While access is denied, each attempt is one list request.
+        adds every object to the queue. While access is denied, each attempt is one list request.
         """
         while True:
             try:
                 if await self.check_access(state.name):
                     await self._run(state)
-                elif not state.inaccessible:
+                else:
                     await self._enqueue_all(state)
             except Exception as error:  # noqa: BLE001 - whatever ended Kopf, a restart lists everything anew
                 extra = {"namespace": state.name, "cause": f"{type(error).__name__}: {error}"}
@@ -143,12 +154,15 @@ class Watcher:
             await asyncio.sleep(self._backoff(state))
 
     async def _enqueue_all(self, state: _NamespaceWatch) -> None:
-        """Add every platform to the queue, since none is watched: its reconcile then reports what is denied.
+        """Add every accessible object to the queue, since none is watched: its reconcile reports what is denied.
 
         Those that are in the queue already keep their time, which may be a backoff.
         """
         found = [
-            Key(KIND, state.name, raw["metadata"]["name"]) for raw in await self.api.list(kinds.PLATFORMS, state.name)
+            Key(kind.kind, state.name, raw["metadata"]["name"])
+            for kind in state.own
+            if kind.kind not in state.inaccessible
+            for raw in await self.api.list(kind, state.name)
         ]
         known = self.queue.keys()
         for key in found:
@@ -164,9 +178,10 @@ class Watcher:
     def _deny(self, state: _NamespaceWatch, kind: kinds.Kind, code: int) -> None:
         """The API server denied access to a kind: stop Kopf in the namespace, and expect data only of polled paths."""
         state.denied.set()
-        state.inaccessible = state.inaccessible or kind is kinds.PLATFORMS
+        if kind in state.own:
+            state.inaccessible.add(kind.kind)
         for path, watched in state.paths.items():
-            if watched is kinds.PLATFORMS:
+            if watched in state.own:
                 # Requested until access is granted: then no response, not even a denial, means a dead connection.
                 self.freshness.expect(path)
             else:
@@ -185,7 +200,7 @@ class Watcher:
             self._deny(state, kind, head.status)
         elif head.watch and head.status == 200:  # noqa: PLR2004 - OK
             state.watched.add(head.path)
-            if len(state.watched) == len(WATCHED) and not state.denied.is_set():
+            if len(state.watched) == len(state.paths) and not state.denied.is_set():
                 self._on_watched(state)
 
     def _on_watched(self, state: _NamespaceWatch) -> None:
@@ -210,7 +225,7 @@ class Watcher:
             )
             return kopf.AiohttpSession(server=self.configuration.host, aiohttp_session=session)
 
-        platforms.register(registry, self.queue, self.index)
+        events.register(registry, self.own, self.queue, self.index)
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=_settings(self.inactivity_timeout),
@@ -247,9 +262,10 @@ def _settings(inactivity_timeout: float) -> kopf.OperatorSettings:
     settings.watching.reconnect_backoff = 0.1
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = (0.5, 1, 2)
-    # Users' Secrets have no label of the operator's, so all Secrets are watched; of other kinds only labelled objects.
-    for kind in (*kinds.CHILDREN, kinds.PODS):
+    # Users' Secrets have no label of the operator's, so all Secrets are watched; of other kinds only the operator's.
+    for kind in (*child_kinds.KINDS, kinds.PODS):
         if kind is not kinds.SECRETS:
             group, _, version = kind.api_version.rpartition("/")
-            settings.watching.label_selectors[group, version, kind.plural] = labels.PLATFORM
+            selector = f"{labels.MANAGED_BY}={labels.OPERATOR}"
+            settings.watching.label_selectors[group, version, kind.plural] = selector
     return settings

@@ -12,7 +12,6 @@ from kubernetes.aio import client
 
 from aether_operator.api import labels
 from aether_operator.kube import sessions
-from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +51,10 @@ NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 FENCED: Final = "does not hold Lease"
 """In the message of the chart's admission policy for a replica that does not lead; a test compares the two."""
+
+
+NAMESPACE_DELETING: Final = "is being deleted: only the finalizer may be removed"
+"""In the message of the chart's admission policy for objects in a namespace that is being deleted; also compared."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,9 +139,8 @@ class Api:
         found = await self.request("GET", path(kind, namespace), query=query)
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found.get("items", [])]
 
-    async def apply(self, thing: Manifest, namespace: str, *, subresource: str = "") -> Manifest:
+    async def apply(self, kind: Kind, thing: Manifest, namespace: str, *, subresource: str = "") -> Manifest:
         """Server-side apply with force under the operator's field manager: fields that others changed are set back."""
-        kind = kinds.of(thing)
         where = path(kind, namespace, thing["metadata"]["name"], subresource)
         query = {"fieldManager": labels.OPERATOR, "force": "true"}
         applied: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=thing, content=APPLY)
@@ -155,6 +157,28 @@ class Api:
         body = {"metadata": dict(meta), "status": dict(fields)}
         written: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
         return written
+
+    async def merge_metadata(self, kind: Kind, namespace: str, name: str, meta: Mapping[str, Any]) -> Manifest:
+        """Merge metadata into exactly the object of the uid and resourceVersion in `meta`."""
+        query = {"fieldManager": labels.OPERATOR}
+        where = path(kind, namespace, name)
+        body = {"metadata": dict(meta)}
+        merged: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
+        return merged
+
+    async def is_held_by_policy(self, kind: Kind, live: Manifest) -> bool:
+        """Whether the chart's policy allows nothing but the removal of our finalizer: its namespace is being deleted.
+
+        Asks by a dry run of another change, which a policy sees, and which is not stored.
+        """
+        meta = live["metadata"]
+        body = {"metadata": {"uid": meta["uid"], "annotations": {f"{labels.FINALIZER}-probe": "dry-run"}}}
+        where = path(kind, meta["namespace"], meta["name"])
+        try:
+            await self.request("PATCH", where, query={"dryRun": "All"}, body=body, content=MERGE)
+        except ApiError as error:
+            return NAMESPACE_DELETING in error.message
+        return False
 
     async def annotate(
         self, kind: Kind, namespace: str, name: str, *, uid: str, annotations: Mapping[str, str]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
 CONNECTIONS: Final = 32
-"""Concurrent requests at most, watches apart."""
+"""Concurrent requests of a client at most, watches apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

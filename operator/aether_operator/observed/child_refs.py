@@ -65,11 +65,9 @@ def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:
 
 
 def all_of(platform: Platform) -> tuple[Ref, ...]:
-    """All children of a platform, in the order in which they are applied."""
+    """All children of a platform."""
     found = [ref for server in Server for ref in of_server(server, platform)]
-    found += [ref for component in components.Component for ref in of_component(component, platform)]
-    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
-    return tuple(sorted(found, key=lambda ref: order[ref.kind]))
+    return (*found, *(ref for component in components.Component for ref in of_component(component, platform)))
 
 
 def secret(server: Server, platform: Platform) -> Ref:

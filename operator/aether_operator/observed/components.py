@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.components import Component
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 UNKNOWN_PAIR: Final = "UnknownPair"
 """What ingest reports for a market that the venue does not have."""
@@ -175,7 +175,7 @@ def expected(component: Component, platform: Platform) -> tuple[str, ...]:
     )
 
 
-def targets(platform: Platform, observed: Observed) -> tuple[Target, ...]:
+def targets(platform: Platform, observed: ObservedPlatform) -> tuple[Target, ...]:
     """The pods that can be queried: those of the components' StatefulSets that run and have an address."""
     found = []
     for component in child_refs.components_of(platform):

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.reasons import Reason
-from aether_operator.observed import child_refs, kinds, live_objects, workloads
+from aether_operator.observed import kinds, live_objects, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aether_operator.api.platforms import Platform
-    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.kinds import Manifest, Ref
     from aether_operator.observed.observation import Observed
 
 MAX_LENGTH: Final = 300
@@ -39,9 +38,9 @@ class Cause:
         return f"{self.text}; see: {self.see}"
 
 
-def kinds_to_explain(platform: Platform, observed: Observed) -> frozenset[str]:
+def kinds_to_explain(refs: Iterable[Ref], observed: Observed) -> frozenset[str]:
     """The kinds whose events must be read: StatefulSets if one lacks a pod, claims if one lacks a volume."""
-    children = [observed.children[ref] for ref in child_refs.all_of(platform) if ref in observed.children]
+    children = [observed.children[ref] for ref in refs if ref in observed.children]
     missing = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
     unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
     return frozenset(one["kind"] for one in (*missing, *unbound))

@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api import labels
-from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import components
-from aether_operator.observed import kinds
+from aether_operator.observed import kinds, live_objects
 from aether_operator.observed.observation import Blocker
 from aether_operator.planning import comparisons
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aether_operator.api.owners import Owner
     from aether_operator.observed.kinds import Manifest, Ref
 
 MAX_LENGTH: Final = 400
@@ -28,38 +29,30 @@ _IMMUTABLE: Final = re.compile(
 _RESIZE: Final = re.compile(r"must support resize|can be resized|volume expansion|not support.* expan", re.IGNORECASE)
 _SHRINK: Final = re.compile(r"can ?not be less than", re.IGNORECASE)
 
-_STORAGE: Final = {
-    **{server.value: f"spec.dataPlane.{server.value}.managed.storage" for server in Server},
-    components.COMPONENTS[components.Component.EXCHANGE_SIM].name: "spec.components.exchangeSim.storage",
-}
-"""Component → the spec field with its storage size."""
 
-
-def child_labels(platform: str) -> dict[str, str]:
-    """The labels that every child of a platform has."""
-    return {labels.MANAGED_BY: labels.OPERATOR, labels.PLATFORM: platform}
-
-
-def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
+def name_taken(manifest: Manifest, live: Manifest, owner: Owner) -> Blocker:
     """Another object has the name of a child."""
-    ref = kinds.ref(manifest)
-    named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
-    owner = f"belongs to platform {named}" if named else "does not belong to this platform"
+    ref, named = kinds.ref(manifest), live_objects.named_owner(live)
+    if named is None or named == (owner.kind, owner.name):
+        belongs = f"does not belong to {owner}"
+    else:
+        belongs = f"belongs to {' '.join(named)}"
     action = f"rename or delete it: {_kubectl(manifest['metadata']['namespace'], ref)}"
-    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {owner}; {action}")
+    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {belongs}; {action}")
 
 
-def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
+def claim_shrinks(manifest: Manifest, live: Manifest, storage_fields: Mapping[str, str]) -> Blocker | None:
     """A claim would have to shrink; None if it would not."""
     requested, current = (manifest["spec"]["resources"]["requests"]["storage"] for manifest in (manifest, live))
     requested_amount, current_amount = comparisons.amount(requested), comparisons.amount(current)
     if requested_amount is None or current_amount is None or requested_amount >= current_amount:
         return None
     ref, component = kinds.ref(manifest), manifest["metadata"]["labels"][labels.COMPONENT]
+    field = storage_fields[component]
     return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
-        message=f"{ref} has {current} and cannot shrink: set {_STORAGE[component]} ({requested}) to {current} or more",
+        message=f"{ref} has {current} and cannot shrink: set {field} ({requested}) to {current} or more",
     )
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aether_operator.api import labels
 from aether_operator.observed import kinds, live_objects, workloads
-from aether_operator.observed.kinds import Ref
-from aether_operator.planning import blockers, comparisons
+from aether_operator.planning import blockers, child_kinds, comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from aether_operator.api.platforms import Platform
-    from aether_operator.observed.kinds import Manifest
+    from aether_operator.api.owners import Owner
+    from aether_operator.observed.kinds import Manifest, Ref
     from aether_operator.observed.observation import Blocker, Observed
+
+
+NO_STORAGE: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +63,31 @@ class Plan:
     blockers: tuple[Blocker, ...]
 
 
-def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
+def plan(
+    desired: Sequence[Manifest], observed: Observed, owner: Owner, storage_fields: Mapping[str, str] = NO_STORAGE
+) -> Plan:
     """The actions that are left: none if observed and desired state agree.
 
     Applies come first, in the order of kinds, then config syncs, then deletes. An object of somebody else with the name
     of a child is left unchanged.
+
+    Args:
+        desired: The children that the owner should have.
+        observed: The live objects.
+        owner: The owner of the children.
+        storage_fields: Component → the field of the owner's spec that sets its storage, for messages.
     """
     actions: list[Action] = []
     found: list[Blocker] = []
-    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
-    for manifest in sorted(desired, key=lambda manifest: order[manifest["kind"]]):
+    for manifest in sorted(desired, key=lambda manifest: child_kinds.ORDER[manifest["kind"]]):
         live = observed.children.get(kinds.ref(manifest))
         if live is None:
             actions.append(Apply(manifest=manifest, live=None))
             continue
-        if not live_objects.belongs_to(live, platform.name):
-            found.append(blockers.name_taken(manifest, live))
+        if not live_objects.belongs_to(live, owner):
+            found.append(blockers.name_taken(manifest, live, owner))
             continue
-        acceptable, blocker = _acceptable(manifest, live)
+        acceptable, blocker = child_kinds.BY_NAME[manifest["kind"]].acceptable(manifest, live, storage_fields)
         if blocker is not None:
             found.append(blocker)
         if acceptable is None or live_objects.is_deleting(live):
@@ -88,18 +96,19 @@ def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) ->
             actions.append(Apply(manifest=acceptable, live=live))
     blocked = {one.ref for one in found}
     return Plan(
-        (*actions, *_config_syncs(desired, observed, blocked), *_pruned(desired, observed, platform)), tuple(found)
+        (*actions, *_config_syncs(desired, observed, blocked), *_pruned(desired, observed, owner)), tuple(found)
     )
 
 
 def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[Ref]) -> Iterator[SyncConfig]:
     """A config sync for each pod that mounts live settings and lacks the newest digest, new pods included."""
-    settings = [one for one in desired if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in blocked]
-    for config in settings:
-        digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
+    for config in desired:
+        digest, which = config["metadata"].get("annotations", {}).get(labels.SETTINGS), kinds.ref(config)
+        if config["kind"] != kinds.CONFIG_MAPS.kind or digest is None or which in blocked:
+            continue
         for stateful_set in desired:
             live = observed.children.get(kinds.ref(stateful_set))
-            if live is None or which not in required_refs(stateful_set):
+            if live is None or which not in child_kinds.required_refs(stateful_set):
                 continue
             for pod in workloads.pods_of(observed.pods, live):
                 current = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
@@ -108,55 +117,18 @@ def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[
                     yield SyncConfig(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
 
 
-def required_refs(manifest: Manifest) -> frozenset[Ref]:
-    """The Secrets and ConfigMaps that a StatefulSet's pods cannot start without; empty for other kinds."""
-    if manifest["kind"] != kinds.STATEFUL_SETS.kind:
-        return frozenset()
-    found = set()
-    for volume in manifest["spec"]["template"]["spec"]["volumes"]:
-        if "secret" in volume:
-            found.add(Ref(kinds.SECRETS.kind, volume["secret"]["secretName"]))
-        if "configMap" in volume:
-            found.add(Ref(kinds.CONFIG_MAPS.kind, volume["configMap"]["name"]))
-        for source in volume.get("projected", {}).get("sources", ()):
-            if not source["secret"].get("optional"):
-                found.add(Ref(kinds.SECRETS.kind, source["secret"]["name"]))
-    return frozenset(found)
-
-
-def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Blocker | None]:
-    """The part of a manifest that the API server can accept over the live object, and what blocks the rest."""
-    kind = kinds.of(manifest)
-    if kind == kinds.CLAIMS:
-        shrinking = blockers.claim_shrinks(manifest, live)
-        if shrinking is None:
-            return manifest, None
-        reduced = copy.deepcopy(manifest)
-        reduced["spec"]["resources"]["requests"]["storage"] = live["spec"]["resources"]["requests"]["storage"]
-        return reduced, shrinking
-    if kind == kinds.STATEFUL_SETS:
-        immutable = blockers.immutable_fields(manifest, live)
-        return (manifest, None) if immutable is None else (None, immutable)
-    return manifest, None
-
-
-def _pruned(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
+def _pruned(desired: Sequence[Manifest], observed: Observed, owner: Owner) -> list[Delete]:
     """Deletes our children that are no longer desired. Children without an owner reference are data, and stay."""
     keep = {kinds.ref(manifest) for manifest in desired}
-    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
     deletions = [
         Delete(ref=ref, uid=live["metadata"]["uid"], resource_version=live["metadata"]["resourceVersion"])
         for ref, live in observed.children.items()
-        if ref.kind in order
-        and ref not in keep
-        and _has_our_labels(live, platform)
-        and live_objects.has_owner(live, platform.uid)
+        if ref not in keep
+        and child_kinds.BY_NAME[ref.kind].pruned
+        and (live["metadata"].get("labels") or {}).get(labels.MANAGED_BY) == labels.OPERATOR
+        and live_objects.named_owner(live) == (owner.kind, owner.name)
+        and live_objects.has_owner(live, owner.uid)
         and not live_objects.is_deleting(live)
     ]
     # Workloads first, then what they depend on.
-    return sorted(deletions, key=lambda action: (-order[action.ref.kind], action.ref.name))
-
-
-def _has_our_labels(live: Manifest, platform: Platform) -> bool:
-    from_us = live["metadata"].get("labels") or {}
-    return {**from_us, **blockers.child_labels(platform.name)} == from_us
+    return sorted(deletions, key=lambda action: (-child_kinds.ORDER[action.ref.kind], action.ref.name))

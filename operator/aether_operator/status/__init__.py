@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aether_operator.status.evaluation import (
+from aether_operator.status.findings import Finding
+from aether_operator.status.summaries import (
+    Evaluation,
     State,
     StatusInput,
     compute_failed_status,
@@ -10,4 +12,12 @@ from aether_operator.status.evaluation import (
     compute_terminating_status,
 )
 
-__all__ = ["State", "StatusInput", "compute_failed_status", "compute_status", "compute_terminating_status"]
+__all__ = [
+    "Evaluation",
+    "Finding",
+    "State",
+    "StatusInput",
+    "compute_failed_status",
+    "compute_status",
+    "compute_terminating_status",
+]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.components import ComponentReport
-    from aether_operator.observed.observation import Observed
+    from aether_operator.observed.platforms import ObservedPlatform
 
 VENUE: Final = "venue"
 INGEST: Final = "ingest"
@@ -36,7 +36,9 @@ _WORST_FIRST: Final = (
 )
 
 
-def evaluate(platform: Platform | None, observed: Observed) -> tuple[list[Finding], tuple[Condition, Condition]]:
+def evaluate(
+    platform: Platform | None, observed: ObservedPlatform
+) -> tuple[list[Finding], tuple[Condition, Condition]]:
     """The findings about the components, and their two conditions."""
     kinds = (ConditionType.VENUE_READY, ConditionType.INGEST_READY)
     if platform is None:
@@ -70,7 +72,7 @@ def _count(number: int, what: str) -> str:
 # The venue.
 
 
-def venue(platform: Platform, observed: Observed) -> Finding | None:
+def venue(platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """What is wrong with the source of market data; None if nothing is."""
     if platform.spec.venue.name is VenueName.SIMULATED:
         pods = _of_pods(VENUE, Component.EXCHANGE_SIM, platform, observed)
@@ -92,7 +94,7 @@ def venue(platform: Platform, observed: Observed) -> Finding | None:
     return Finding(VENUE, Reason.NO_EGRESS, f"{where}; the cluster needs egress to the internet, port 443 ({message})")
 
 
-def _venue_status(platform: Platform, observed: Observed) -> str:
+def _venue_status(platform: Platform, observed: ObservedPlatform) -> str:
     """The venue's name, and its system status as it reports it."""
     simulated = platform.spec.venue.name is VenueName.SIMULATED
     pod_reports = _pod_reports(Component.EXCHANGE_SIM if simulated else Component.INGEST, platform, observed)
@@ -103,7 +105,7 @@ def _venue_status(platform: Platform, observed: Observed) -> str:
 # Ingest.
 
 
-def ingest(platform: Platform, observed: Observed) -> Finding | None:
+def ingest(platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """What is wrong with ingest, without what only follows from a venue that is away; None if nothing is."""
     if (unknown := _ownership_unknown(platform, observed)) is not None:
         return unknown
@@ -131,7 +133,7 @@ def ingest(platform: Platform, observed: Observed) -> Finding | None:
     return None if venue_failed else _of_checks(INGEST, Component.INGEST, platform, observed) or pods
 
 
-def _ownership_unknown(platform: Platform, observed: Observed) -> Finding | None:
+def _ownership_unknown(platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """Ingest is not started yet, since a server's owner is unknown or another platform."""
     used = COMPONENTS[Component.INGEST].servers
     unknown = [server.value for server in used if observed.owners.get(server) is not Ownership.OURS]
@@ -141,7 +143,7 @@ def _ownership_unknown(platform: Platform, observed: Observed) -> Finding | None
     return Finding(INGEST, Reason.PROGRESSING, message, known=False)
 
 
-def _outdated(platform: Platform, observed: Observed) -> Finding | None:
+def _outdated(platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """Replicas that do not follow the newest settings yet: their books are not those of the spec."""
     live = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]
     newest = (live["metadata"].get("annotations") or {}).get(labels.SETTINGS)
@@ -166,7 +168,7 @@ def _books(platform: Platform, pod_reports: dict[str, ComponentReport]) -> Itera
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
 
 
-def ready_pairs(platform: Platform, observed: Observed) -> str:
+def ready_pairs(platform: Platform, observed: ObservedPlatform) -> str:
     """How many pairs have a usable book on some replica, of how many: `9/10`."""
     pod_reports = _pod_reports(Component.INGEST, platform, observed).values()
     usable = [pair for pair in platform.spec.pairs if any(one.books.get(pair) == "" for one in pod_reports)]
@@ -225,7 +227,7 @@ def _grouped(texts: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
 # All components.
 
 
-def _of_pods(part: str, component: Component, platform: Platform, observed: Observed) -> Finding | None:
+def _of_pods(part: str, component: Component, platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """What is wrong with a component's children and pods, or with a pod's /status; None if nothing is."""
     claim = child_refs.component_claim(component, platform) if COMPONENTS[component].has_volume else None
     workload = (child_refs.component_stateful_set(component, platform), claim, child_refs.replicas(component, platform))
@@ -243,7 +245,9 @@ def _of_pods(part: str, component: Component, platform: Platform, observed: Obse
     return None
 
 
-def _answers_though_unready(finding: Finding, component: Component, platform: Platform, observed: Observed) -> bool:
+def _answers_though_unready(
+    finding: Finding, component: Component, platform: Platform, observed: ObservedPlatform
+) -> bool:
     """Whether pods are only not ready, and all answer: then their own reports have the cause."""
     answering = [one.ok for one in _pod_reports(component, platform, observed).values()]
     return (
@@ -253,7 +257,7 @@ def _answers_though_unready(finding: Finding, component: Component, platform: Pl
     )
 
 
-def _of_checks(part: str, component: Component, platform: Platform, observed: Observed) -> Finding | None:
+def _of_checks(part: str, component: Component, platform: Platform, observed: ObservedPlatform) -> Finding | None:
     """The failing checks that a component reports itself, if nothing else explains them."""
     failing = [
         (pod, f"{check}: {why}")
@@ -266,7 +270,7 @@ def _of_checks(part: str, component: Component, platform: Platform, observed: Ob
     return Finding(part, Reason.FAILED, "; ".join(f"Pod {pods}: {text}" for pods, text in _grouped(failing)))
 
 
-def _pod_reports(component: Component, platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
+def _pod_reports(component: Component, platform: Platform, observed: ObservedPlatform) -> dict[str, ComponentReport]:
     """The reports of the expected pods, in the order of their names."""
     return {
         pod: observed.component_reports[pod]

@@ -19,7 +19,7 @@ MAX_LENGTH: Final = 1000
 
 
 PARTS: Final = frozenset(one for one in ConditionType if one.endswith("Ready") and one is not ConditionType.READY)
-"""The conditions of the platform's parts."""
+"""The conditions of the parts of an object."""
 
 
 class Truth(StrEnum):
@@ -32,7 +32,7 @@ class Truth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition of a platform."""
+    """A condition of an object."""
 
     type: ConditionType
     truth: Truth

@@ -1,29 +1,21 @@
-"""What prevents a platform from being Ready, part by part, by the observed state."""
+"""What prevents an object from being Ready: its children and their pods. Kinds add findings of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.api.platforms import Server
-from aether_operator.api.reasons import ConditionType, Reason
-from aether_operator.observed import child_refs, live_objects, pod_problems, workloads
-from aether_operator.status.conditions import Condition, Truth
+from aether_operator.api.reasons import Reason
+from aether_operator.observed import live_objects, pod_problems, workloads
+from aether_operator.status.conditions import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Ref
     from aether_operator.observed.observation import Observed
     from aether_operator.observed.pod_problems import Cause
 
-CONDITIONS: Final[Mapping[Server, ConditionType]] = {
-    Server.POSTGRES: ConditionType.POSTGRES_READY,
-    Server.KAFKA: ConditionType.KAFKA_READY,
-    Server.NATS: ConditionType.NATS_READY,
-    Server.REDIS: ConditionType.REDIS_READY,
-}
 SPEC: Final = "spec"
 SCHEMA: Final = "schema"
 TOPICS: Final = "topics"
@@ -41,15 +33,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.part}: {self.message}"
-
-
-def of_server(server: Server, platform: Platform, observed: Observed) -> Finding | None:
-    """What is wrong with a server: its children first, then its connection check. None if nothing is."""
-    workload = None
-    if server in child_refs.managed_servers(platform):
-        workload = (child_refs.stateful_set(server, platform), child_refs.claim(server, platform), 1)
-    expected = child_refs.of_server(server, platform)
-    return of_children(server.value, expected, workload, observed) or _of_report(server, observed)
 
 
 def of_children(
@@ -80,7 +63,7 @@ def of_children(
 
 
 def _held(part: str, texts: Sequence[str]) -> Finding:
-    """What stays incomplete while the platform is paused."""
+    """What stays incomplete while the owner is paused."""
     return Finding(part, Reason.PAUSED_BY_SPEC, f"{', '.join(texts)}, and nothing is changed while spec.paused is true")
 
 
@@ -114,32 +97,17 @@ def _with_cause(what: str, cause: Cause | None) -> tuple[Reason, str] | None:
     return None if cause is None else (cause.reason, f"{what}{cause}")
 
 
-def _of_report(server: Server, observed: Observed) -> Finding | None:
-    report = observed.servers.get(server)
-    if report is None:
-        return Finding(server.value, Reason.PROGRESSING, "not checked yet", known=False)
-    return None if report.ok else Finding(server.value, report.reason, report.message or report.reason.value)
-
-
 def not_started(part: str, observed: Observed) -> Finding:
-    """For a part of a platform that was never valid, or that was created paused."""
+    """For a part of an object that was never valid, or that was created paused."""
     if observed.paused:
         return Finding(part, Reason.PAUSED_BY_SPEC, "nothing is started while spec.paused is true", known=False)
     return Finding(part, Reason.PROGRESSING, "nothing runs yet", known=False)
 
 
-def of_other_objects(platform: Platform, observed: Observed) -> tuple[Finding, ...]:
-    """Blockers of objects that belong to no server or component."""
-    expected = set(child_refs.all_of(platform))
+def of_other_objects(expected: Collection[Ref], observed: Observed) -> tuple[Finding, ...]:
+    """Blockers of objects that are not expected by the spec."""
     others = sorted((one for one in observed.blockers if one.ref not in expected), key=lambda one: one.ref)
     return tuple(Finding(SPEC, one.reason, one.message) for one in others)
-
-
-def condition(server: Server, finding: Finding | None, version: str) -> Condition:
-    """The condition of a server."""
-    if finding is None:
-        return Condition(CONDITIONS[server], Truth.TRUE, Reason.READY, version)
-    return Condition(CONDITIONS[server], truth(finding), finding.reason, finding.message)
 
 
 def truth(finding: Finding) -> Truth:

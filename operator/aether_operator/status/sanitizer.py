@@ -17,20 +17,20 @@ from aether_operator.api import crds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aether_operator.api.crds import Schema
+    from aether_operator.api.definition import Definition, Schema
 
 _WIDTHS: Final = {"int32": 31, "int64": 63}
 
 
-def sanitize(status: Mapping[str, Any]) -> dict[str, Any]:
-    """A status that the API server accepts."""
-    result: dict[str, Any] = _object(status, _schema()) or {}
+def sanitize(status: Mapping[str, Any], definition: Definition) -> dict[str, Any]:
+    """A status of this kind that the API server accepts."""
+    result: dict[str, Any] = _object(status, _schema(definition)) or {}
     return result
 
 
 @functools.cache
-def _schema() -> Schema:
-    return crds.status_schema()
+def _schema(definition: Definition) -> Schema:
+    return crds.status_schema(definition)
 
 
 def _sanitized(value: Any, schema: Schema) -> Any:

@@ -1,6 +1,6 @@
 """What a change of the status means to a person: the Kubernetes Events to emit, and the change of state to log.
 
-A start and a repair are Normal events until the progress deadline; Warning is for a platform that is Stalled.
+A start and a repair are Normal events until the progress deadline; Warning is for an object that is Stalled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from aether_operator.api import reasons
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.status import conditions
 from aether_operator.status.conditions import Truth
-from aether_operator.status.evaluation import State
+from aether_operator.status.summaries import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ class StatusEvent:
 class Transition:
     """A change of the state, or of its reason.
 
-    `seconds`: for how long the platform had been Ready, or had not been, before.
+    `seconds`: for how long the object had been Ready, or had not been, before.
     """
 
     state: State
@@ -68,7 +68,7 @@ def transition(
 ) -> Transition | None:
     """The change of state; None if state and reason are the same.
 
-    `created` is when the platform was created.
+    `created` is when the object was created.
     """
     if (before.get("state"), before.get("reason")) == (after["state"], after["reason"]):
         return None

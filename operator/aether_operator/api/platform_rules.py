@@ -1,45 +1,28 @@
-"""CEL validation rules of the CRD: contradictions between fields, and fields that are immutable. Data only."""
+"""The CEL rules of TradingPlatform: contradictions between fields, and fields that are immutable. Data only."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from aether_operator.api.platforms import FEEDS, MAX_NAME_LENGTH, Server, VenueName
-
-Rule = dict[str, Any]
-
-
-def _rule(rule: str, message: str, *, field: str = "", **rest: Any) -> Rule:
-    return {"rule": rule, "message": message, **({"fieldPath": field} if field else {}), **rest}
-
-
-ROOT: Final[list[Rule]] = [
-    _rule(
-        f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-        f"metadata.name: must be at most {MAX_NAME_LENGTH} characters, since the names of its children contain it",
-    ),
-    _rule(
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name: lowercase letters, digits and hyphens, a letter first, since Services are named after it",
-    ),
-]
+from aether_operator.api.definition import Rule, rule
+from aether_operator.api.platforms import FEEDS, Server, VenueName
 
 
 def _placed(server: Server) -> list[Rule]:
     where = f"spec.dataPlane.{server.value}"
     return [
-        _rule(
+        rule(
             "self.mode != 'External' || has(self.external)",
             f"{where}.external: required with mode External",
-            field=".external",
+            at=".external",
             reason="FieldValueRequired",
         ),
-        _rule("self.mode != 'External' || !has(self.managed)", f"{where}.managed: not allowed with mode External"),
-        _rule("self.mode != 'Managed' || !has(self.external)", f"{where}.external: not allowed with mode Managed"),
-        _rule(
+        rule("self.mode != 'External' || !has(self.managed)", f"{where}.managed: not allowed with mode External"),
+        rule("self.mode != 'Managed' || !has(self.external)", f"{where}.external: not allowed with mode Managed"),
+        rule(
             "self.mode == oldSelf.mode",
             f"{where}.mode: immutable, since the operator does not move data; create a new platform",
-            field=".mode",
+            at=".mode",
         ),
     ]
 
@@ -47,17 +30,17 @@ def _placed(server: Server) -> list[Rule]:
 def _stored(where: str) -> list[Rule]:
     # There is no rule against shrinking: an update that the StorageClass cannot fulfil must be reversible.
     return [
-        _rule(
+        rule(
             "quantity(string(self.storage)).isGreaterThan(quantity('0'))",
             f"{where}.storage: must be greater than 0",
-            field=".storage",
+            at=".storage",
         )
     ]
 
 
 def _resources(where: str) -> list[Rule]:
     return [
-        _rule(
+        rule(
             f"!has(self.requests) || !has(self.limits) || !has(self.requests.{what}) || !has(self.limits.{what}) || "
             f"quantity(string(self.requests.{what})).compareTo(quantity(string(self.limits.{what}))) <= 0",
             f"{where}.requests.{what}: must not exceed limits.{what}",
@@ -74,28 +57,26 @@ def _of_managed(server: Server) -> dict[tuple[str, ...], list[Rule]]:
 
 _FED: Final = " || ".join(f"(self.name == '{name}' && self.feed == '{feed}')" for name, feed in FEEDS.items())
 _SPEC: Final = [
-    _rule(
+    rule(
         f"!has(self.components) || !has(self.components.exchangeSim) || self.venue.name == '{VenueName.SIMULATED}'",
         f"spec.components.exchangeSim: only allowed with venue {VenueName.SIMULATED}",
-        field=".components.exchangeSim",
+        at=".components.exchangeSim",
     )
 ]
 _VENUE: Final = [
-    _rule(
+    rule(
         "self.name == oldSelf.name",
         "spec.venue.name: immutable, since data of simulated and real markets must not mix; "
         "create another platform, with another name and servers of its own",
-        field=".name",
+        at=".name",
     ),
-    _rule(
+    rule(
         f"!has(self.feed) || {_FED}",
         f"spec.venue.feed: {' and '.join(f'{feed} requires venue {name}' for name, feed in FEEDS.items())}",
-        field=".feed",
+        at=".feed",
     ),
 ]
-_PAIRS: Final = [
-    _rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: must not contain duplicates")
-]
+_PAIRS: Final = [rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: must not contain duplicates")]
 _SIMULATED: Final = ("components", "exchangeSim")
 
 RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
