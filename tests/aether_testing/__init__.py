@@ -7,7 +7,7 @@ Clusters: `clusters`, `namespaces`, `counting_proxy`, `audits`, `charts`, `fixtu
 The operator as a process: `operators`, `widget_operator`, `planes`, `fake_services`, `previous_release`,
 `plain_kopf`, `operator_benches`.
 Real servers: `postgres`, `timescale`, `toy_schemas`, `trixie`, `brokers`, `shared_servers`, `restarts`, `tls`,
-`checks`.
+`checks`, `free_ports`.
 Market data: `venues`, `fake_venue`, `ingests`, `pipelines`, `recordings`.
 Commands and pages: `command_line`, `progress_recorder`, `e2e_platform`, `pages`, `generator`, `words`.
 Benchmarks: `benchmarks`, `latencies`.

@@ -23,6 +23,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aether_cli import processes, progress
 from aether_cli.local import paths
 from aether_operator.observed.endpoints import Endpoint, SecretText
+from aether_testing import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,24 +52,6 @@ class RunningServer:
         return Endpoint(username=username, password=SecretText(password), **at)  # type: ignore[arg-type]
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def consecutive_ports(count: int) -> tuple[str, list[int]]:
-    """Consecutive free ports, and the URL of the n-th of them with `{replica}` for n."""
-    while True:
-        first = free_port() // 10 * 10
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for number in range(count):
-                stack.enter_context(socket.socket()).bind((HOST, first + number))
-            return f"http://{HOST}:{first // 10}{{replica}}", [first + number for number in range(count)]
-
-
 @contextlib.contextmanager
 def redis_server(
     folder: Path, *, acl: Sequence[str] = ("user default on nopass ~* &* +@all",), tls: Tls | None = None
@@ -76,7 +59,7 @@ def redis_server(
     """Redis with these users; by default `default` is accepted with any password."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "users.acl").write_text("\n".join([*acl, ""]))
-    port = free_port()
+    port = free_ports.one()
     lines = [
         f"bind {HOST}",
         f"dir {folder}",
@@ -108,7 +91,7 @@ def nats_server(
 ) -> Iterator[RunningServer]:
     """NATS; `authorization` is the content of that block of its configuration. Without it every login is accepted."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = free_ports.one()
     lines = [f"listen: {HOST}:{port}"]
     if jetstream:
         lines.append(f'jetstream {{ store_dir: "{folder}", max_memory_store: 16MB, max_file_store: 256MB }}')
@@ -208,7 +191,7 @@ def kafka_server(
     folder.mkdir(parents=True, exist_ok=True)
     users = users or {}
     ports = dict(
-        zip(("controller", "plain", "login", "tls", "tls_login"), (free_port() for _ in range(5)), strict=True)
+        zip(("controller", "plain", "login", "tls", "tls_login"), (free_ports.one() for _ in range(5)), strict=True)
     )
     first = next(iter(users), "nobody")
     kinds = {"CONTROLLER": "controller", "PLAIN": "plain", "LOGIN": "login"}

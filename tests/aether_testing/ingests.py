@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aether_operator.database import migrator
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import IngestStatus, Output
-from aether_testing import brokers, postgres
+from aether_testing import brokers, free_ports, postgres
 from aether_testing.restarts import Lives
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def ingest(  # noqa: PLR0913 - where everything is, by name
         **{f"{server}_tls": "Disabled" for server in ("kafka", "nats", "postgres")},
         **{f"{server}_credentials": folder / server for server in ("kafka", "nats", "postgres")},
         "http_host": "127.0.0.1",
-        "http_port": ports[number] if ports else brokers.free_port(),
+        "http_port": ports[number] if ports else free_ports.one(),
         **settings,
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("AETHER_")}

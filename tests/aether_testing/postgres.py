@@ -13,7 +13,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import DesiredSchema, Login
-from aether_testing import tls
+from aether_testing import free_ports, tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,9 +207,7 @@ def running(folder: Path, release: Release = BOOKWORM, *, trust_all: bool = Fals
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports.one()
     with (home / "postgresql.conf").open(
         "a"
     ) as configuration:  # unlike the command line, a test may change these while the server runs

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 from aether_services.domain import books
 from aether_services.exchange_sim.core import markets
 from aether_services.ingest.core import wire
+from aether_testing import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -152,7 +153,7 @@ def venue(folder: Path, *, started: bool = True, **settings: Any) -> Iterator[Ve
         settings: Its settings, in lower case and without the prefix: `speed=10`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, admin_port = _free_ports()
+    port, admin_port = free_ports.one(), free_ports.one()
     ours = {
         "instance": "venue-0",
         "release": "test",
@@ -176,13 +177,6 @@ def venue(folder: Path, *, started: bool = True, **settings: Any) -> Iterator[Ve
     finally:
         if one.process is not None and one.process.poll() is None:
             one.end()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 # ---- a client

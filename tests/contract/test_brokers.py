@@ -25,7 +25,7 @@ from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.server_owners import Ownership
 from aether_testing import brokers as servers
-from aether_testing import checks
+from aether_testing import checks, free_ports
 from aether_testing import tls as tls_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def test_wrong_password_and_unknown_user_are_rejected(
 @pytest.mark.parametrize("server", THREE)
 async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bool) -> None:
     endpoint = Endpoint(
-        host="127.0.0.1", port=servers.free_port(), username="aether", password=SecretText(checks.PASSWORD), tls=tls
+        host="127.0.0.1", port=free_ports.one(), username="aether", password=SecretText(checks.PASSWORD), tls=tls
     )
     report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE

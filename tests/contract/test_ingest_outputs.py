@@ -30,7 +30,7 @@ from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
 from aether_services.ingest.settings import Tls
 from aether_services.kit import network_errors
-from aether_testing import brokers, pipelines, postgres, tls
+from aether_testing import brokers, free_ports, pipelines, postgres, tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,8 +144,8 @@ async def test_output_that_stores_trades_returns_its_position(
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
 async def test_missing_output_is_unavailable_with_a_cause(plane: DataPlane, tmp_path: Path, name: str) -> None:
     unreachable = dataclasses.replace(
-        plane, kafka=brokers.free_port(), nats=brokers.free_port(),
-        postgres=dataclasses.replace(plane.postgres, port=brokers.free_port()),
+        plane, kafka=free_ports.one(), nats=free_ports.one(),
+        postgres=dataclasses.replace(plane.postgres, port=free_ports.one()),
     )  # fmt: skip
     with pytest.raises(OutputUnavailable) as caught:
         async with outputs(unreachable, tmp_path)[name].connected():

@@ -23,6 +23,7 @@ from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
 from aether_testing import brokers as servers
+from aether_testing import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -268,7 +269,7 @@ async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
 
 
 async def test_unavailable_broker_or_rejected_login_is_named(kafka: servers.Kafka) -> None:
-    endpoint = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=SecretText(PASSWORD))
+    endpoint = Endpoint(host=servers.HOST, port=free_ports.one(), username="aether", password=SecretText(PASSWORD))
     report = await brokers.ensure_topics(endpoint, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
     report, guard_calls = await ensure(kafka, "stranger")

@@ -16,7 +16,7 @@ from aether_services.contracts.statuses import IngestStatus, Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import sharding
-from aether_testing import brokers, ingests, pipelines, venues
+from aether_testing import free_ports, ingests, pipelines, venues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -251,7 +251,7 @@ def test_invalid_live_settings_change_nothing(pipeline: Pipeline) -> None:
 
 
 async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeline: Pipeline) -> None:
-    url, ports = brokers.consecutive_ports(2)
+    url, ports = free_ports.consecutive(2)
     with pipeline.ingest(peer_url=url, ports=ports) as first:
         async with pipelines.listening(pipeline.plane, "md.>") as received:
             with ingests.ingest(
@@ -296,7 +296,7 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeli
 
 
 async def test_books_without_a_successor_are_withdrawn_at_shutdown(pipeline: Pipeline) -> None:
-    url, ports = brokers.consecutive_ports(2)  # the second replica never comes
+    url, ports = free_ports.consecutive(2)  # the second replica never comes
     with pipeline.ingest(peer_url=url, ports=ports) as alone:
         alone.write_live_settings(replicas=2)
         async with pipelines.listening(pipeline.plane, "md.book.>") as received:
