@@ -360,19 +360,21 @@ def test_namespace_that_is_deleted_is_not_held_up(env: Environment) -> None:
     widget = a_widget("last")
     widget["metadata"]["finalizers"] = [THEIRS]
     for namespace in env.going:
-        planes.apply(namespace, *what_it_needs(), widget)
+        planes.apply(namespace, *what_it_needs(), widget, a_widget("undone"))
         until_ready(namespace, "last")
+        until_ready(namespace, "undone")
         env.record("last.hold", namespace.name).touch()  # nor by what cannot be undone
     env.going[1].text("delete", "rolebinding", operators.NAME)
     names = [one.name for one in env.going]
     env.cluster.kubectl.text("delete", "namespace", *names, "--wait=false")
     for namespace in env.going:
         namespace.until(
-            lambda found: all(one["metadata"]["finalizers"] == [THEIRS] for one in found.values()),
+            lambda found: [one["metadata"]["finalizers"] for one in found.values()] == [[THEIRS]],
             WIDGET.resource,
             expected="the operator has released it",
         )
         denied(env, namespace, [THEIRS], f"namespace {namespace.name} {api_client.NAMESPACE_DELETING}")
+        assert env.recorded("undone", namespace.name) is None, "what can be undone is, without any Role too"
         release(namespace, "last")
     paths = [f"namespace/{name}" for name in names]
     env.cluster.kubectl.text("wait", "--for=delete", *paths, f"--timeout={namespaces.DEADLINE:g}s", deadline=150)

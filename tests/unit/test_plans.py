@@ -617,3 +617,21 @@ def test_journal_volume_never_shrinks_and_names_the_field() -> None:
     (blocker,) = _planned(observations.a_platform(), larger).blockers
     assert blocker.reason is Reason.IMMUTABLE_FIELD
     assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in blocker.message
+
+
+def test_shrinking_claim_of_a_kind_without_storage_fields_is_reported() -> None:
+    larger = observations.created(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
+    platform = observations.a_platform()
+    expected = desired.children(platform, larger, observations.a_release(), observations.tokens("n"))
+    (blocker,) = planning.plan(expected, larger, platform.owner).blockers
+    assert "cannot shrink: set its size (1Gi) to 2Gi or more" in blocker.message
+
+
+def test_pods_need_what_their_projected_volumes_name() -> None:
+    sources = [{"configMap": {"name": "a"}}, {"secret": {"name": "b"}}, {"serviceAccountToken": {"path": "t"}}]
+    manifest: Manifest = {
+        "kind": "StatefulSet",
+        "spec": {"template": {"spec": {"volumes": [{"name": "all", "projected": {"sources": sources}}]}}},
+    }
+    assert planning.required_refs(manifest) == {Ref("ConfigMap", "a"), Ref("Secret", "b")}
+    assert planning.required_refs({"kind": "StatefulSet", "spec": {"template": {"spec": {}}}}) == frozenset()

@@ -12,7 +12,7 @@ from aether_operator import planning, status
 from aether_operator.api import labels, parsing
 from aether_operator.api.reasons import Reason
 from aether_operator.api.resources import Resource, SpecT
-from aether_operator.controllers import metrics
+from aether_operator.controllers import logs, metrics
 from aether_operator.controllers.reconciler import RECHECK_PROGRESS, ObservedT
 from aether_operator.controllers.resync_schedule import Resync
 from aether_operator.database import fence
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest, Ref
 
 log = logging.getLogger(__name__)
+ORPHAN: Final = "orphan"
+"""The finalizer of a deletion that leaves the children: `kubectl delete --cascade=orphan`."""
+UNDO_DEADLINE: Final = 60.0
+"""Seconds for undoing what an object has outside of the cluster; the next reconcile tries again."""
 _STATE_EVENTS: Final = {
     State.READY: (logging.INFO, "ready"),
     State.RECONCILING: (logging.INFO, "progressing"),
@@ -195,9 +199,7 @@ class Engine(Generic[SpecT, ObservedT]):
                         failed.add(ref)
                         continue  # no workload starts without its credentials or settings
                     try:
-                        children[ref] = await self._api.apply(
-                            child_kinds.BY_NAME[ref.kind].kind, action.manifest, key.namespace
-                        )
+                        children[ref] = await self._apply(key, ref, action)
                     except api_client.ApiError as error:
                         if error.code == api_client.CONFLICT:  # it changed meanwhile: observe again
                             raise api_client.Unavailable(f"{ref}: {error}") from error
@@ -222,6 +224,20 @@ class Engine(Generic[SpecT, ObservedT]):
             ref: manifest for manifest in manifests if (ref := kinds.ref(manifest)) in children and ref not in failed
         }
         return dataclasses.replace(observed, children=children, blockers=tuple(blockers))
+
+    async def _apply(self, key: Key, ref: Ref, action: planning.Apply) -> Manifest:
+        """Apply a child.
+
+        Raises:
+            Unavailable: It did not exist, and another owner of the same name has created it meanwhile.
+        """
+        kind = child_kinds.BY_NAME[ref.kind].kind
+        if action.live is not None or self.index.keys_of(key.namespace, ref) <= {key}:
+            return await self._api.apply(kind, action.manifest, key.namespace)
+        async with self.index.creation:  # two owners desire it: only the first applies it, the second reports that
+            if await self._api.get(kind, key.namespace, ref.name) is not None:
+                raise api_client.Unavailable(f"{ref}: another owner has created it")
+            return await self._api.apply(kind, action.manifest, key.namespace)
 
     async def _sync_config(self, key: Key, action: planning.SyncConfig) -> None:
         """Have the kubelet update a pod's ConfigMap files at once. If that fails, it does so within a minute."""
@@ -256,18 +272,20 @@ class Engine(Generic[SpecT, ObservedT]):
         Without our finalizer there is nothing to undo: the garbage collector deletes the children by their owner
         references, and none is applied again.
         """
-        if labels.FINALIZER not in raw["metadata"].get("finalizers", ()):
-            await self._write_terminating(key, raw, self.definition.terminating)
+        finalizers = raw["metadata"].get("finalizers", ())
+        if labels.FINALIZER not in finalizers:
+            try:
+                await self._write_terminating(key, raw, self.definition.terminating)
+            except api_client.ApiError as error:
+                if error.code != api_client.FORBIDDEN or not self.definition.finalizer:
+                    raise  # else its namespace is being deleted, and somebody else's finalizer holds it
             return None
-        try:
-            left = "" if resource is None else await self._undo(key, raw, resource)
-        except (leader_election.LeaseLost, fence.FencedOff, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            if not await self._namespace_is_deleting(key, raw):
-                raise
-            log.warning("not_undone", extra={"cause": f"{type(error).__name__}: {error}"})
-            left = ""
+        if ORPHAN in finalizers:
+            return RECHECK_PROGRESS  # the garbage collector has yet to take the children from their owner
+        if resource is None:
+            left = "its spec is invalid, so that what to undo is not known"
+        else:
+            left = await self._undo(key, raw, resource)
         if left and not await self._namespace_is_deleting(key, raw):
             await self._write_terminating(key, raw, f"{self.definition.terminating}: {left}")
             return RECHECK_PROGRESS
@@ -276,9 +294,33 @@ class Engine(Generic[SpecT, ObservedT]):
         return None
 
     async def _undo(self, key: Key, raw: Manifest, resource: Resource[SpecT]) -> str:
-        observed = await self._observe(key, resource, deleting=True)
-        observed = await self._apply_children(key, resource, observed, raw)
-        return await self.reconciler.undo(key, resource, observed)
+        """Returns what is left. In a namespace that is being deleted, a failure is left too: it holds nothing."""
+        try:
+            observed = await self._observe(key, resource, deleting=True)
+            observed = await self._apply_children(key, resource, observed, raw)
+            async with asyncio.timeout(UNDO_DEADLINE):
+                return await self.reconciler.undo(key, resource, observed)
+        except (leader_election.LeaseLost, fence.FencedOff, api_client.Unavailable):
+            raise
+        except Exception as error:
+            if not await self._namespace_is_deleting(key, raw):
+                raise
+            if not isinstance(error, api_client.ApiError):
+                log.warning("not_undone", extra={"cause": logs.summary(error)})
+                return logs.summary(error)
+        return await self._undo_unobserved(key, resource)
+
+    async def _undo_unobserved(self, key: Key, resource: Resource[SpecT]) -> str:
+        """One try where objects may not be read any more: the namespace is being deleted, and its Roles are gone."""
+        try:
+            observed = await self.reconciler.observe(key, resource, Observed(children={}, deleting=True))
+            async with asyncio.timeout(UNDO_DEADLINE):
+                return await self.reconciler.undo(key, resource, observed)
+        except (leader_election.LeaseLost, fence.FencedOff):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold the namespace
+            log.warning("not_undone", extra={"cause": logs.summary(error)})
+            return logs.summary(error)
 
     async def _namespace_is_deleting(self, key: Key, raw: Manifest) -> bool:
         """Whether the whole namespace is being deleted: then nothing holds the object.
@@ -314,6 +356,7 @@ class Engine(Generic[SpecT, ObservedT]):
     async def _write_terminating(self, key: Key, raw: Manifest, message: str) -> None:
         now, before = self.reconciler.context.now(), raw.get("status") or {}
         computed = status.compute_terminating_status(self.definition, raw, message, now=now)
+        computed = self._without_foreign_conditions(computed)
         await self._write_status(key, raw, computed, transitions.events(before, computed))
 
     async def _write_status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ class Index:
 
     _keys: defaultdict[tuple[str, str, str], set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By (namespace, kind, name) of a child, a user's Secret or a parent."""
+    creation: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a child is created whose name two owners desire."""
     own_writes: dict[Key, str] = field(default_factory=dict)
     """The resourceVersion of the operator's latest write of each object's status: its event brings nothing new."""
 

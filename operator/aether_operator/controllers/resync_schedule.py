@@ -20,7 +20,8 @@ RESYNCS_PER_SECOND: Final = 5
 class Resync:
     """A reconcile that a steady object needs only because some changes send no event.
 
-    `seconds` from now, or later where the cap needs it. What may not wait for other objects is a plain number instead.
+    `seconds` from now, or later where the cap needs it or the object has a later slot already. What may not wait for
+    other objects is a plain number instead. Urgent kinds are few, and have no cap.
     """
 
     seconds: float

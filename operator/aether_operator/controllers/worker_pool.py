@@ -144,8 +144,10 @@ class WorkerPool:
         if next_reconcile is None:
             self._resyncs.forget(key)
             return None
-        if isinstance(next_reconcile, Resync):  # without jitter: each has a slot of its own
-            return self._resyncs.next(key, next_reconcile, now=asyncio.get_running_loop().time())
+        if isinstance(next_reconcile, Resync):
+            if self.queue.lane(key) is Lane.NORMAL:  # without jitter: each has a slot of its own
+                return self._resyncs.next(key, next_reconcile, now=asyncio.get_running_loop().time())
+            next_reconcile = next_reconcile.seconds  # urgent objects are few, and do not wait for slots of others
         return next_reconcile * (1 + JITTER * (2 * self.random() - 1))
 
     async def _access_denied(self, key: Key, error: Exception) -> bool:

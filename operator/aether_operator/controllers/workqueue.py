@@ -132,7 +132,8 @@ class Queue:
         `at_least` is what the API server asks for. An urgent key does not wait for it.
         """
         entry, lane = self._entries[key], self.lane(key)
-        delay = min(MAX_DELAY[lane], BASE_DELAY * float(1 << entry.failures) * (0.5 + self.random()))
+        random = self.random()  # at the maximum too, else keys that fail together are retried together
+        delay = min(BASE_DELAY * float(1 << entry.failures) * (0.5 + random), MAX_DELAY[lane] * (0.5 + random / 2))
         if lane is Lane.NORMAL:
             delay = max(delay, at_least)
         entry.failures = min(entry.failures + 1, _MAX_FAILURES)

@@ -19,7 +19,7 @@ from aether_operator.controllers import metrics
 from aether_operator.controllers.workqueue import Key
 from aether_operator.handlers import events
 from aether_operator.kube import api_client, sessions
-from aether_operator.observed import kinds
+from aether_operator.observed import kinds, live_objects
 from aether_operator.planning import child_kinds
 
 if TYPE_CHECKING:
@@ -156,18 +156,15 @@ class Watcher:
     async def _enqueue_all(self, state: _NamespaceWatch) -> None:
         """Add every accessible object to the queue, since none is watched: its reconcile reports what is denied.
 
-        Those that are in the queue already keep their time, which may be a backoff.
+        Those that are in the queue already keep their time, which may be a backoff; but a deletion, whose event nobody
+        received, does not wait.
         """
-        found = [
-            Key(kind.kind, state.name, raw["metadata"]["name"])
-            for kind in state.own
-            if kind.kind not in state.inaccessible
-            for raw in await self.api.list(kind, state.name)
-        ]
         known = self.queue.keys()
-        for key in found:
-            if key not in known:
-                self.queue.add(key)
+        for kind in [one for one in state.own if one.kind not in state.inaccessible]:
+            for raw in await self.api.list(kind, state.name):
+                key = Key(kind.kind, state.name, raw["metadata"]["name"])
+                if key not in known or live_objects.is_deleting(raw):
+                    self.queue.add(key)
 
     def _backoff(self, state: _NamespaceWatch) -> float:
         """Seconds until the next start, which grow until everything is watched."""
@@ -214,6 +211,7 @@ class Watcher:
         """Run Kopf until access is denied or it ends by itself."""
         registry = kopf.OperatorRegistry()
         state.denied.clear()
+        state.inaccessible.clear()  # a worker's check may have been answered by an API server that lags behind
         state.watched.clear()
         for path in state.paths:
             self.freshness.expect(path)

@@ -48,7 +48,7 @@ def claim_shrinks(manifest: Manifest, live: Manifest, storage_fields: Mapping[st
     if requested_amount is None or current_amount is None or requested_amount >= current_amount:
         return None
     ref, component = kinds.ref(manifest), manifest["metadata"]["labels"][labels.COMPONENT]
-    field = storage_fields[component]
+    field = storage_fields.get(component, "its size")
     return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,

@@ -47,14 +47,15 @@ def _nothing(_manifest: Manifest) -> frozenset[Ref]:
 
 def _of_pod_template(manifest: Manifest) -> frozenset[Ref]:
     found = set()
-    for volume in manifest["spec"]["template"]["spec"]["volumes"]:
+    for volume in manifest["spec"]["template"]["spec"].get("volumes", ()):
         if "secret" in volume:
             found.add(Ref(kinds.SECRETS.kind, volume["secret"]["secretName"]))
         if "configMap" in volume:
             found.add(Ref(kinds.CONFIG_MAPS.kind, volume["configMap"]["name"]))
         for source in volume.get("projected", {}).get("sources", ()):
-            if not source["secret"].get("optional"):
-                found.add(Ref(kinds.SECRETS.kind, source["secret"]["name"]))
+            for part, kind in (("secret", kinds.SECRETS.kind), ("configMap", kinds.CONFIG_MAPS.kind)):
+                if part in source and not source[part].get("optional"):
+                    found.add(Ref(kind, source[part]["name"]))
     return frozenset(found)
 
 
