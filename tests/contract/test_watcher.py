@@ -51,6 +51,8 @@ class ApiServer:
     """How often, by (namespace, plural, code)."""
     objects: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """The names of the objects, by (namespace, plural)."""
+    more: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Name → further metadata of a listed object."""
     watches: dict[str, list[web.StreamResponse]] = field(default_factory=lambda: defaultdict(list))
 
     def app(self) -> web.Application:
@@ -84,7 +86,10 @@ class ApiServer:
             return web.json_response(status, status=code)
         if not watch:
             names = self.objects.get((namespace, plural), [])
-            items = [{"metadata": {"namespace": namespace, "name": name, "resourceVersion": "1"}} for name in names]
+            items = [
+                {"metadata": {"namespace": namespace, "name": name, "resourceVersion": "1", **self.more.get(name, {})}}
+                for name in names
+            ]
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
@@ -249,6 +254,10 @@ async def test_one_forbidden_kind_stops_watches_but_not_reconciles(caplog: pytes
         fixture.server.requests.clear()
         await fixture.until(lambda: fixture.server.requests_in(THEIRS)["secrets", 403] >= 3)
         assert fixture.queue.depth() == 0, "it keeps its backoff"
+        fixture.server.more["new"] = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+        async with asyncio.timeout(30):
+            assert await fixture.queue.get() == key, "a deletion does not wait: no watch reports it"
+        fixture.queue.done(key, requeue_after=None)
         fixture.server.denied.clear()
         await fixture.until_watched(THEIRS)
         assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
