@@ -67,6 +67,19 @@ async def test_of_two_owners_that_create_a_child_one_waits() -> None:
     assert isinstance(results[1], api_client.Unavailable)
 
 
+async def test_owner_that_comes_during_a_creation_waits_for_it() -> None:
+    api, index = Api(), Index()
+    engine = an_engine(api, index)
+    index.add(ONE, [REF])
+    first = asyncio.create_task(engine._apply(ONE, REF, a_creation(ONE)))  # noqa: SLF001
+    await asyncio.sleep(0)  # its request is under way
+    index.add(OTHER, [REF])
+    assert api.stored == {}
+    with pytest.raises(api_client.Unavailable):
+        await engine._apply(OTHER, REF, a_creation(OTHER))  # noqa: SLF001
+    assert await first == api.stored[REF.name]
+
+
 @pytest.mark.parametrize("others", [(), (OTHER,)])
 async def test_child_that_exists_is_applied_whoever_names_it(others: tuple[Key, ...]) -> None:
     api, index = Api(), Index()

@@ -232,10 +232,12 @@ class Engine(Generic[SpecT, ObservedT]):
             Unavailable: It did not exist, and another owner of the same name has created it meanwhile.
         """
         kind = child_kinds.BY_NAME[ref.kind].kind
-        if action.live is not None or self.index.keys_of(key.namespace, ref) <= {key}:
+        if action.live is not None:
             return await self._api.apply(kind, action.manifest, key.namespace)
-        async with self.index.creation:  # two owners desire it: only the first applies it, the second reports that
-            if await self._api.get(kind, key.namespace, ref.name) is not None:
+        async with self.index.creation(key.namespace, ref):
+            # An owner is in the index before it observes: whoever is not there yet will find the child.
+            others = self.index.keys_of(key.namespace, ref) - {key}
+            if others and await self._api.get(kind, key.namespace, ref.name) is not None:
                 raise api_client.Unavailable(f"{ref}: another owner has created it")
             return await self._api.apply(kind, action.manifest, key.namespace)
 

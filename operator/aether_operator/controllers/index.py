@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +21,7 @@ class Index:
 
     _keys: defaultdict[tuple[str, str, str], set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By (namespace, kind, name) of a child, a user's Secret or a parent."""
-    creation: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a child is created whose name two owners desire."""
+    _creations: WeakValueDictionary[tuple[str, Ref], asyncio.Lock] = field(default_factory=WeakValueDictionary)
     own_writes: dict[Key, str] = field(default_factory=dict)
     """The resourceVersion of the operator's latest write of each object's status: its event brings nothing new."""
 
@@ -29,6 +29,10 @@ class Index:
         """An event of one of these objects concerns this key."""
         for ref in refs:
             self._keys[key.namespace, ref.kind, ref.name].add(key)
+
+    def creation(self, namespace: str, ref: Ref) -> asyncio.Lock:
+        """Held while a child is created: two owners may desire its name."""
+        return self._creations.setdefault((namespace, ref), asyncio.Lock())
 
     def keys_of(self, namespace: str, ref: Ref) -> frozenset[Key]:
         """The keys that an object concerns."""
