@@ -46,7 +46,7 @@ campaign: test-packages clients ## The fault-injection campaigns in full: make c
 .PHONY: bench
 bench: test-packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
 	@case "$(B)" in ingest-*) .ci/others peers ;; *) $(BIN)/aether build ;; esac
-	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benchmarks $(B)
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.bench.benchmarks $(B)
 
 .PHONY: lint types format
 lint: python ## Style, formatting, one import direction, plain words

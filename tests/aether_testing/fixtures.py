@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from aether_testing import clusters, fake_services, ingests, machines, namespaces, planes, recordings
+from aether_testing.cluster import clusters, machines, namespaces
+from aether_testing.processes import ingests, planes
+from aether_testing.servers import fake_services
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from aether_operator.api import crds, labels, pages
 from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.observed import kinds
 from aether_operator.planning import child_kinds
-from aether_testing import states
+from aether_testing.values import states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

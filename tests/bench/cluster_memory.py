@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from aether_cli import progress
 from aether_cli.local import inspection, supervisor_process
-from aether_testing import benchmarks, clusters
+from aether_testing.bench import benchmarks
+from aether_testing.cluster import clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aether_cli import processes
-from aether_testing import benchmarks, recordings
+from aether_testing.bench import benchmarks
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,7 +36,7 @@ from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.receiver import Receiver
 from aether_services.kit import http_server
 from aether_services.kit.clocks import SystemClock
-from aether_testing import benchmarks
+from aether_testing.bench import benchmarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,8 @@ from aether_services.ingest.adapters import tables
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.settings import Tls
-from aether_testing import benchmarks, postgres
+from aether_testing.bench import benchmarks
+from aether_testing.servers import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import benchmarks, namespaces, operator_benches, plain_kopf, planes
+from aether_testing.bench import benchmarks, operator_benches, plain_kopf
+from aether_testing.cluster import namespaces
+from aether_testing.processes import planes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_testing.benchmarks import Figure
-    from aether_testing.operator_benches import Client, OperatorBench
+    from aether_testing.bench.benchmarks import Figure
+    from aether_testing.bench.operator_benches import Client, OperatorBench
 
 COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
 AT_ONCE = 16

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.observed import kinds
-from aether_testing import benchmarks, operator_benches, planes
+from aether_testing.bench import benchmarks, operator_benches
+from aether_testing.processes import planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.benchmarks import Figure
+    from aether_testing.bench.benchmarks import Figure
 
 EDITS = 50
 

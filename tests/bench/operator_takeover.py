@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from aether_testing import benchmarks, operator_benches, operators, planes
+from aether_testing.bench import benchmarks, operator_benches
+from aether_testing.processes import operators, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.benchmarks import Figure
+    from aether_testing.bench.benchmarks import Figure
 
 ROUNDS = 10
 

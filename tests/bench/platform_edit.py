@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from aether_cli import progress
 from aether_cli.local import startup
-from aether_testing import benchmarks, clusters, e2e_platform
+from aether_testing.bench import benchmarks
+from aether_testing.cluster import clusters, e2e_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.e2e_platform import E2EPlatform
+    from aether_testing.cluster.e2e_platform import E2EPlatform
 
 MORE = ("XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD")
 ROUNDS = 3

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aether_cli import processes
-from aether_testing import benchmarks
+from aether_testing.bench import benchmarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

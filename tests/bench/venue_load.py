@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aether_services.exchange_sim.core import markets
-from aether_testing import venues
-from aether_testing.benchmarks import Figure
+from aether_testing.bench.benchmarks import Figure
+from aether_testing.processes import venues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

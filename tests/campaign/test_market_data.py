@@ -16,13 +16,13 @@ import pytest
 from aether_services.contracts.books import BookView
 from aether_services.contracts.statuses import Output
 from aether_services.domain import books
-from aether_testing import ingests, pipelines, venues
+from aether_testing.processes import ingests, pipelines, venues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from aether_testing.ingests import DataPlane, Ingest
-    from aether_testing.pipelines import Pipeline
+    from aether_testing.processes.ingests import DataPlane, Ingest
+    from aether_testing.processes.pipelines import Pipeline
 
 STORED: Final = """
     SELECT checksum, bid_prices::text[], bid_qtys::text[], ask_prices::text[], ask_qtys::text[] FROM aether.books"""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from aether_services.contracts.statuses import Output
-from aether_testing import ingests, pipelines, venues
+from aether_testing.processes import ingests, pipelines, venues
 
 if TYPE_CHECKING:
-    from aether_testing.ingests import DataPlane, Ingest
+    from aether_testing.processes.ingests import DataPlane, Ingest
 
 PAIRS: Final = [f"{base}/USD" for base in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")]
 ROUND: Final = 10.0

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_testing import audits, namespaces, operators, planes
+from aether_testing.cluster import namespaces
+from aether_testing.processes import operators, planes
+from aether_testing.values import audits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.audits import Entry
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Operator
-    from aether_testing.planes import Plane
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.operators import Operator
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.fake_services import FakeServices
+    from aether_testing.values.audits import Entry
 
 PODS = ("operator-a", "operator-b")
 LONGEST = 20.0

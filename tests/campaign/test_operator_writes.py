@@ -16,15 +16,17 @@ import pytest
 
 from aether_operator.api import labels
 from aether_operator.planning import child_kinds
-from aether_testing import counting_proxy, namespaces, operators, planes
+from aether_testing.cluster import namespaces
+from aether_testing.processes import operators, planes
+from aether_testing.servers import counting_proxy
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
-    from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Operator
-    from aether_testing.planes import Plane
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.operators import Operator
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.counting_proxy import Proxy
+    from aether_testing.servers.fake_services import FakeServices
 
 NAME = "paper"
 STALE = 409

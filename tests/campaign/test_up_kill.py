@@ -15,12 +15,13 @@ import pytest
 from aether_cli import progress
 from aether_cli.local import startup
 from aether_cli.local.settings import Settings
-from aether_testing import builders, clusters
+from aether_testing.cluster import clusters
+from aether_testing.values import builders
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_testing import machines
+    from aether_testing.cluster import machines
 
 LONGEST = 12.0
 """Seconds: about the duration of a warm `up` of a node, so that a kill falls anywhere in it, or just after."""

@@ -13,9 +13,9 @@ from aether_cli import problems, processes
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import releases
-from aether_testing import charts
-from aether_testing.charts import CHART, NAME, OPERATOR_NAMESPACE, rendered
-from aether_testing.widgets import WITH_WIDGETS
+from aether_testing.cluster import charts
+from aether_testing.cluster.charts import CHART, NAME, OPERATOR_NAMESPACE, rendered
+from aether_testing.values.widgets import WITH_WIDGETS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ import yaml
 
 from aether_cli import installer, kubectl_client, problems, progress
 from aether_cli.local import manifests
-from aether_testing import charts, clusters
-from aether_testing.charts import CHART, NAME, OPERATOR_NAMESPACE, PLATFORM_NAMESPACE, rendered
+from aether_testing.cluster import charts, clusters
+from aether_testing.cluster.charts import CHART, NAME, OPERATOR_NAMESPACE, PLATFORM_NAMESPACE, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,13 +15,14 @@ from aether_operator.catalog import components
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.planning import child_kinds
-from aether_testing import observations, operators, planes
+from aether_testing.processes import operators, planes
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.platforms import ObservedPlatform
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 RELEASE = observations.a_release(
     image_pull_secrets=("pull",),

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_cli import problems
-from aether_testing import charts, namespaces, operators
+from aether_testing.cluster import charts, namespaces
+from aether_testing.processes import operators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 PLUGIN = "from aether_cli import __main__; __main__.main_of_plugin()"
 

@@ -14,11 +14,12 @@ import pytest
 
 from aether_cli import problems
 from aether_cli.local import manifests, program_builder
-from aether_testing import builders, clusters
+from aether_testing.cluster import clusters
+from aether_testing.values import builders
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 
 def test_api_server_has_the_version_of_its_go_module(control_plane: Cluster) -> None:

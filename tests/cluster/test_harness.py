@@ -10,14 +10,17 @@ import pytest
 from aether_cli import problems
 from aether_operator.api import labels
 from aether_operator.planning import child_kinds
-from aether_testing import audits, counting_proxy, namespaces, operators
+from aether_testing.cluster import namespaces
+from aether_testing.processes import operators
+from aether_testing.servers import counting_proxy
+from aether_testing.values import audits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 CREATE = ("create", "configmap")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 DEADLINE = 60
 

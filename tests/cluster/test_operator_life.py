@@ -20,17 +20,19 @@ from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.catalog import components, owners
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed import network_errors
-from aether_testing import audits, kstatus, namespaces, operators, planes
+from aether_testing.cluster import namespaces
+from aether_testing.processes import operators, planes
+from aether_testing.values import audits, kstatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Installation, Operator
-    from aether_testing.planes import Plane
-    from aether_testing.postgres import Postgres
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.operators import Installation, Operator
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.fake_services import FakeServices
+    from aether_testing.servers.postgres import Postgres
 
 Object = dict[str, Any]
 MANAGED = ("postgres", "nats", "redis")

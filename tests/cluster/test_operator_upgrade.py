@@ -19,8 +19,11 @@ from aether_operator.observed import kinds
 from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.reports import Login
 from aether_operator.planning import child_kinds
-from aether_testing import fixtures, namespaces, observations, operators, planes, previous_release
-from aether_testing import postgres as servers
+from aether_testing import fixtures
+from aether_testing.cluster import namespaces, previous_release
+from aether_testing.processes import operators, planes
+from aether_testing.servers import postgres as servers
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.kinds import Ref
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
-    from aether_testing.planes import Plane
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.fake_services import FakeServices
 
 Object = dict[str, Any]
 PLATFORM = observations.a_platform()

@@ -11,17 +11,20 @@ from aether_operator.api import labels, models
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import audits, counting_proxy, namespaces, observations, operators, planes
+from aether_testing.cluster import namespaces
+from aether_testing.processes import operators, planes
+from aether_testing.servers import counting_proxy
+from aether_testing.values import audits, observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Installation, Operator
-    from aether_testing.planes import Plane
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.operators import Installation, Operator
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.counting_proxy import Proxy
+    from aether_testing.servers.fake_services import FakeServices
 
 NAME = "paper"
 SLOW = 3600

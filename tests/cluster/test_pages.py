@@ -12,14 +12,16 @@ import pytest
 import yaml
 
 from aether_cli import kubectl_client, problems, processes
-from aether_testing import charts, operators, pages
-from aether_testing.pages import TOP, Way
+from aether_testing.cluster import charts
+from aether_testing.processes import operators
+from aether_testing.values import pages
+from aether_testing.values.pages import TOP, Way
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.pages import Command
+    from aether_testing.values.pages import Command
 
 CHANGES: Final = frozenset({"apply", "create", "delete", "patch", "scale", "label", "annotate"})
 NOT_THERE: Final = ("(NotFound)", "not found", "there is no")

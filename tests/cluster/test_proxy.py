@@ -18,15 +18,15 @@ from kubernetes.aio import client, config
 
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import counting_proxy
-from aether_testing.counting_proxy import AppliedThenSilent, Hang, KillAfter, KillBefore, Reset
+from aether_testing.servers import counting_proxy
+from aether_testing.servers.counting_proxy import AppliedThenSilent, Hang, KillAfter, KillBefore, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 DEADLINE: Final = 60.0
 SHORT: Final = 2.0

@@ -21,14 +21,15 @@ from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.resources import Resource
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import kstatus, manifests, operators, states
+from aether_testing.processes import operators
+from aether_testing.values import kstatus, manifests, states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.manifests import InvalidManifest
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.values.manifests import InvalidManifest
 
 TOP: Final = Path(__file__).resolve().parents[2]
 FILE: Final = TOP / f"crds/v1alpha1/{platforms.PLURAL}.yaml"

@@ -15,17 +15,20 @@ import pytest
 from aether_operator.api import labels, models
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import counting_proxy, kstatus, namespaces, operators, planes, widget_operator
-from aether_testing.namespaces import Namespace
-from aether_testing.widgets import WIDGET, WITH_WIDGETS
+from aether_testing.cluster import namespaces
+from aether_testing.cluster.namespaces import Namespace
+from aether_testing.processes import operators, planes, widget_operator
+from aether_testing.servers import counting_proxy
+from aether_testing.values import kstatus
+from aether_testing.values.widgets import WIDGET, WITH_WIDGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.counting_proxy import Proxy
-    from aether_testing.operators import Operator
+    from aether_testing.processes.operators import Operator
+    from aether_testing.servers.counting_proxy import Proxy
 
 Object = dict[str, Any]
 PLATFORM, SECRET = "parent", "mine"

@@ -24,9 +24,9 @@ from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.server_owners import Ownership
-from aether_testing import brokers as servers
-from aether_testing import checks, free_ports
-from aether_testing import tls as tls_of
+from aether_testing.servers import brokers as servers
+from aether_testing.servers import checks, free_ports
+from aether_testing.servers import tls as tls_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -33,7 +33,7 @@ from aether_services.contracts.statuses import (
 from aether_services.domain import books
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import wire
-from aether_testing import observations, policies
+from aether_testing.values import observations, policies
 
 if TYPE_CHECKING:
     from aether_services.kit.settings import Settings

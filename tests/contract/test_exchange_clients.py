@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from aether_services.exchange_sim.core import markets
-from aether_testing import recordings, venues
+from aether_testing.processes import venues
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.engines import Engine
 from aether_services.exchange_sim.settings import Settings
-from aether_testing import venues
+from aether_testing.processes import venues
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 
 from aether_services.domain.instruments import Symbol
 from aether_services.exchange_sim.core import markets, recordings
-from aether_testing import recordings as feeds
-from aether_testing import venues
+from aether_testing.processes import venues
+from aether_testing.values import recordings as feeds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_services.exchange_sim.core import candles, markets
-from aether_testing import venues
+from aether_testing.processes import venues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from aether_services.domain import decimals
 from aether_services.exchange_sim.core import candles, markets, views
-from aether_testing import venues
+from aether_testing.processes import venues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

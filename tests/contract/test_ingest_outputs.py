@@ -30,12 +30,13 @@ from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
 from aether_services.ingest.settings import Tls
 from aether_services.kit import network_errors
-from aether_testing import brokers, free_ports, pipelines, postgres, tls
+from aether_testing.processes import pipelines
+from aether_testing.servers import brokers, free_ports, postgres, tls
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_testing.ingests import DataPlane
+    from aether_testing.processes.ingests import DataPlane
 
 BEGIN = times.parse("2026-11-26T10:00:30Z")
 DIGITS = 1

@@ -23,7 +23,7 @@ from aether_services.ingest.core.trade_logs import Cursor
 from aether_services.ingest.ports import InvalidTrades, VenueUnavailable
 from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.instrument_list import InstrumentListReader
-from aether_testing import clocks
+from aether_testing.values import clocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

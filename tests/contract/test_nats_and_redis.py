@@ -14,9 +14,9 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.server_owners import Ownership
-from aether_testing import brokers as servers
-from aether_testing import checks
-from aether_testing import tls as tls_of
+from aether_testing.servers import brokers as servers
+from aether_testing.servers import checks
+from aether_testing.servers import tls as tls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,9 @@ import typer.main
 from aether_cli import app
 from aether_operator.controllers import operator_config
 from aether_services import __main__ as program
-from aether_testing import pages, venues
-from aether_testing.pages import TOP, Command, Line, Way
+from aether_testing.processes import venues
+from aether_testing.values import pages
+from aether_testing.values.pages import TOP, Command, Line, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,8 +22,8 @@ from aether_operator.catalog.components import COMPONENTS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
-from aether_testing import brokers as servers
-from aether_testing import free_ports
+from aether_testing.servers import brokers as servers
+from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

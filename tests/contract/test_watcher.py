@@ -22,7 +22,7 @@ from aether_operator.handlers import watcher
 from aether_operator.kube import api_client, sessions
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Kind
-from aether_testing import widgets
+from aether_testing.values import widgets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

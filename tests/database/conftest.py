@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_testing import postgres as servers
-from aether_testing import timescale as wasm
-from aether_testing import trixie
+from aether_testing.servers import postgres as servers
+from aether_testing.servers import timescale as wasm
+from aether_testing.servers import trixie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

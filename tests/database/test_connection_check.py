@@ -13,8 +13,8 @@ from aether_operator.api.reasons import Reason
 from aether_operator.database import checks, connections, migrator
 from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import SecretText
-from aether_testing import postgres as servers
-from aether_testing import tls
+from aether_testing.servers import postgres as servers
+from aether_testing.servers import tls
 
 if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint

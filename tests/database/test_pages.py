@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.database import migrator
-from aether_testing import pages
-from aether_testing import postgres as servers
+from aether_testing.servers import postgres as servers
+from aether_testing.values import pages
 
 if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint

@@ -22,7 +22,7 @@ from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.settings import Tls
-from aether_testing import postgres as servers
+from aether_testing.servers import postgres as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

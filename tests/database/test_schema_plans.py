@@ -31,7 +31,7 @@ from aether_operator.database.steps import PlanBuilder, Write
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import Engine
 from aether_operator.observed.server_owners import Ownership
-from aether_testing import postgres
+from aether_testing.servers import postgres
 
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)

@@ -19,7 +19,7 @@ from aether_operator.database import migrator
 from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.reports import Drift, Engine
 from aether_operator.observed.server_owners import Ownership
-from aether_testing import postgres as servers
+from aether_testing.servers import postgres as servers
 
 if TYPE_CHECKING:
     from aether_operator.database.fence import Fences

@@ -11,8 +11,8 @@ from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import migrator
 from aether_operator.observed.reports import Drift, Engine
-from aether_testing import postgres as servers
-from aether_testing import toy_schemas
+from aether_testing.servers import postgres as servers
+from aether_testing.servers import toy_schemas
 
 if TYPE_CHECKING:
     from aether_operator.database.fence import Fences

@@ -14,8 +14,8 @@ import pytest
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
 from aether_operator.database import migrator
-from aether_testing import postgres as servers
-from aether_testing import toy_schemas
+from aether_testing.servers import postgres as servers
+from aether_testing.servers import toy_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
-from aether_testing import postgres as servers
-from aether_testing import previous_release
+from aether_testing.cluster import previous_release
+from aether_testing.servers import postgres as servers
 
 if TYPE_CHECKING:
     from aether_operator.catalog.schemas import SchemaDefinition

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from aether_cli import processes
-from aether_testing import builders, clusters, namespaces
+from aether_testing.cluster import clusters, namespaces
+from aether_testing.values import builders
 
 REQUESTS = """
 import json, urllib.request

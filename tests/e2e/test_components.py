@@ -19,11 +19,11 @@ from aether_operator.catalog.releases import Release
 from aether_operator.kube import api_client
 from aether_operator.observed import components as reports
 from aether_operator.observed import kinds
-from aether_testing import builders, observations
+from aether_testing.values import builders, observations
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 PROMPTLY: Final = 20.0
 """Seconds; without a config sync a kubelet updates the files of a pod every sixty to ninety."""

@@ -22,11 +22,11 @@ from aether_operator.catalog.servers import SERVERS
 from aether_operator.desired import platforms as desired
 from aether_operator.desired import secrets as credentials
 from aether_operator.observed.platforms import ObservedPlatform
-from aether_testing import builders, observations
+from aether_testing.values import builders, observations
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 CLIENT = (Path(__file__).parent / "inside_a_client.py").read_text()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from aether_testing import machines
+    from aether_testing.cluster import machines
 
 NAME = "under-test"
 QUIET = progress.SilentReporter()

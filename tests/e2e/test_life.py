@@ -16,7 +16,8 @@ import pytest
 
 from aether_cli import kubectl_client, problems, progress
 from aether_cli.local import inspection, startup, supervisor_process
-from aether_testing import builders, clusters, machines, namespaces
+from aether_testing.cluster import clusters, machines, namespaces
+from aether_testing.values import builders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

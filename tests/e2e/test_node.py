@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from aether_cli import kubectl_client
 from aether_cli.local import inspection, volumes
-from aether_testing import builders, clusters, namespaces
+from aether_testing.cluster import clusters, namespaces
+from aether_testing.values import builders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
 
 # Appends a line to its volume at each start, and serves the volume.
 SERVE = """

@@ -18,15 +18,16 @@ from aether_cli import installer, kubectl_client, problems, progress
 from aether_cli.local import manifests, startup
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_services.domain import books
-from aether_testing import charts, clusters, e2e_platform, machines, pages
-from aether_testing.pages import TOP, Way
+from aether_testing.cluster import charts, clusters, e2e_platform, machines
+from aether_testing.values import pages
+from aether_testing.values.pages import TOP, Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aether_cli.local import paths
-    from aether_testing.e2e_platform import Aether, E2EPlatform
-    from aether_testing.machines import Machine, Traces
+    from aether_testing.cluster.e2e_platform import Aether, E2EPlatform
+    from aether_testing.cluster.machines import Machine, Traces
 
 SYSTEM, NAMESPACE = manifests.NAMESPACES
 PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")

@@ -16,13 +16,14 @@ from aether_services.contracts.statuses import IngestStatus, Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import sharding
-from aether_testing import free_ports, ingests, pipelines, venues
+from aether_testing.processes import ingests, pipelines, venues
+from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from aether_testing.ingests import DataPlane
-    from aether_testing.pipelines import Pipeline
+    from aether_testing.processes.ingests import DataPlane
+    from aether_testing.processes.pipelines import Pipeline
 
 BTC, ETH, SOL = ingests.PAIRS
 

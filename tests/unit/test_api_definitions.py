@@ -12,7 +12,7 @@ from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.models import Model
 from aether_operator.api.reasons import ConditionType
 from aether_testing import generator
-from aether_testing.widgets import WIDGET, WITH_WIDGETS, WidgetSpec
+from aether_testing.values.widgets import WIDGET, WITH_WIDGETS, WidgetSpec
 
 NEEDED = {"platform": "paper", "secretName": "mine"}
 

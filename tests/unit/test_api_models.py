@@ -9,7 +9,7 @@ import pytest
 
 from aether_operator.api import labels, models
 from aether_operator.api.platforms import PlatformSpec, Server
-from aether_testing import observations
+from aether_testing.values import observations
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from aether_operator.api import parsing, platform_checks, platforms
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import MAX_NAME_LENGTH, PlatformSpec, Server
 from aether_operator.api.resources import Resource
-from aether_testing import manifests, observations
+from aether_testing.values import manifests, observations
 
 
 def raw(spec: Any, name: str = "paper", **status: Any) -> dict[str, Any]:

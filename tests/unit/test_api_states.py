@@ -9,7 +9,7 @@ import pytest
 from aether_operator.api import reasons
 from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_testing import kstatus, states
+from aether_testing.values import kstatus, states
 
 if TYPE_CHECKING:
     from aether_operator.api.definition import Definition

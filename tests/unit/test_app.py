@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 from aether_cli import app, problems
-from aether_testing import command_line
+from aether_testing.processes import command_line
 
 
 @pytest.fixture

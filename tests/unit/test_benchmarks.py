@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aether_testing import benchmarks
+from aether_testing.bench import benchmarks
 
 
 def test_latency_has_two_percentiles_in_milliseconds_and_the_ratio() -> None:

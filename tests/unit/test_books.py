@@ -16,7 +16,7 @@ from aether_services.domain import books, decimals, times
 from aether_services.domain.books import Book, Ladder, UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import fast_path, wire
-from aether_testing import recordings
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

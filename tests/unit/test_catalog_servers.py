@@ -13,8 +13,8 @@ from aether_operator.catalog import call_graph, components, names, servers
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.observed import child_refs
-from aether_testing import observations
-from aether_testing.toy_schemas import TOY
+from aether_testing.servers.toy_schemas import TOY
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from aether_operator.catalog.schemas import SchemaDefinition

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_cli import problems
-from aether_testing import command_line
+from aether_testing.processes import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path

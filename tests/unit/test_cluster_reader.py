@@ -9,8 +9,9 @@ import pytest
 
 from aether_cli import cluster_reader, kubectl_client, problems
 from aether_operator.api import labels
-from aether_testing import command_line, observations
-from aether_testing.widgets import WIDGET, WITH_WIDGETS
+from aether_testing.processes import command_line
+from aether_testing.values import observations
+from aether_testing.values.widgets import WIDGET, WITH_WIDGETS
 
 if TYPE_CHECKING:
     from pathlib import Path

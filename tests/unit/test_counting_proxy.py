@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aether_testing import counting_proxy
-from aether_testing.counting_proxy import Target
+from aether_testing.servers import counting_proxy
+from aether_testing.servers.counting_proxy import Target
 
 CORE = {"group": "", "version": "v1"}
 APPS = {"group": "apps", "version": "v1"}

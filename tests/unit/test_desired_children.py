@@ -19,7 +19,7 @@ from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.desired import networkpolicies, quantities
 from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.kinds import Manifest, Ref
-from aether_testing import observations, policies
+from aether_testing.values import observations, policies
 
 if TYPE_CHECKING:
     from aether_operator.observed.platforms import ObservedPlatform

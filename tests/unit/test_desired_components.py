@@ -17,7 +17,7 @@ from aether_operator.desired import configmaps, networkpolicies
 from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
-from aether_testing import observations, policies
+from aether_testing.values import observations, policies
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform

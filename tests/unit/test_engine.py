@@ -15,7 +15,7 @@ from aether_operator.controllers.reconciler import Context
 from aether_operator.controllers.workqueue import Key
 from aether_operator.kube import api_client
 from aether_operator.observed.kinds import Ref
-from aether_testing.widgets import WidgetReconciler
+from aether_testing.values.widgets import WidgetReconciler
 
 if TYPE_CHECKING:
     from aether_operator.observed.kinds import Kind, Manifest

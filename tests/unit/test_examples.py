@@ -13,7 +13,7 @@ from aether_operator import desired
 from aether_operator.api import parsing, platforms
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.resources import Resource
-from aether_testing import observations
+from aether_testing.values import observations
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 FOLDERS: Final = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())

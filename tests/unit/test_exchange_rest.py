@@ -21,7 +21,7 @@ from aether_services.exchange_sim.core.candles import Candle
 from aether_services.exchange_sim.core.orders import LevelSet, Opened, OrderId, Owner, Traded
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
-from aether_testing.clocks import BEGIN, Clock
+from aether_testing.values.clocks import BEGIN, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

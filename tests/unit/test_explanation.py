@@ -12,7 +12,7 @@ from aether_cli import explanation
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.reports import ServerReport
-from aether_testing import evaluations, observations, states
+from aether_testing.values import evaluations, observations, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

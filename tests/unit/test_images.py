@@ -9,7 +9,7 @@ import pytest
 
 from aether_cli import problems
 from aether_cli.local import image_builder, images
-from aether_testing.progress_recorder import ProgressRecorder
+from aether_testing.values.progress_recorder import ProgressRecorder
 
 FILES = [images.File("Dockerfile", 0o100644, b"FROM x\n"), images.File("lib/a.c", 0o100644, b"int a;\n")]
 BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), ca_bundle=Path("/ca.crt"))

@@ -12,8 +12,8 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import rejections, trade_logs
 from aether_services.ingest.ports import InvalidTrades
 from aether_services.ingest.service.backfill import TradeHistory, TradeIdsReset
-from aether_testing.clocks import Clock
-from aether_testing.fake_venue import a_trade_at
+from aether_testing.servers.fake_venue import a_trade_at
+from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from aether_services.domain.books import UnusableReason
 from aether_services.ingest.core.trade_logs import cursor_after
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import InvalidTrades
-from aether_testing import recordings
-from aether_testing.fake_venue import BTC, ReceiverHarness, a_trade, faithful
+from aether_testing.servers.fake_venue import BTC, ReceiverHarness, a_trade, faithful
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from decimal import Decimal

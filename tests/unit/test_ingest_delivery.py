@@ -27,9 +27,9 @@ from aether_services.ingest.service import delivery
 from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.delivery import Delivery
 from aether_services.ingest.settings import Tls
-from aether_testing import clocks
-from aether_testing.clocks import Clock
-from aether_testing.fake_venue import a_trade
+from aether_testing.servers.fake_venue import a_trade
+from aether_testing.values import clocks
+from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence

@@ -8,8 +8,8 @@ from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core.rejections import Rejections
 from aether_services.ingest.ports import InstrumentList, OutputUnavailable, VenueUnavailable
 from aether_services.ingest.service.instrument_list import InstrumentListReader
-from aether_testing import clocks
-from aether_testing.clocks import Clock
+from aether_testing.values import clocks
+from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,8 +14,8 @@ from aether_services.domain.books import UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market, markets
-from aether_testing import recordings
-from aether_testing.fake_venue import BTC, NOW, MarketsHarness, an_update, trade_frame
+from aether_testing.servers.fake_venue import BTC, NOW, MarketsHarness, an_update, trade_frame
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core.subscriptions import State
 from aether_services.ingest.core.trade_logs import ReceivedTrade, cursor_after
 from aether_services.ingest.core.wire import Channel
-from aether_testing.fake_venue import BTC, MANY, ReceiverHarness, a_trade, faithful, run_backfill
+from aether_testing.servers.fake_venue import BTC, MANY, ReceiverHarness, a_trade, faithful, run_backfill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

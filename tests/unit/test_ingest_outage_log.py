@@ -8,7 +8,7 @@ import pytest
 
 from aether_services.ingest.service import outage_log
 from aether_services.ingest.service.outage_log import OutageLog
-from aether_testing.clocks import Clock
+from aether_testing.values.clocks import Clock
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ from aether_services.ingest.core.rejections import RejectionReason
 from aether_services.ingest.core.subscriptions import State
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import InstrumentList
-from aether_testing import recordings
-from aether_testing.fake_venue import BAD, BTC, ETH, MANY, ReceiverHarness, an_ack, faithful
+from aether_testing.servers.fake_venue import BAD, BTC, ETH, MANY, ReceiverHarness, an_ack, faithful
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.connections import Connection as SimulatedConnection
     from aether_services.exchange_sim.ports import Journal
     from aether_services.ingest.core.trade_logs import Cursor
-    from aether_testing.clocks import Clock
+    from aether_testing.values.clocks import Clock
 
 
 async def test_market_is_subscribed_per_channel_once_its_precision_is_known() -> None:

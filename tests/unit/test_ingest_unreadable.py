@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from aether_services.domain import books
 from aether_services.domain.books import UnusableReason
-from aether_testing import recordings
-from aether_testing.fake_venue import BTC, ETH, MarketsHarness, an_update, trade_frame
+from aether_testing.servers.fake_venue import BTC, ETH, MarketsHarness, an_update, trade_frame
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

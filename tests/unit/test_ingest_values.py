@@ -23,7 +23,7 @@ from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.rejections import RejectionReason
 from aether_services.ingest.metrics import Metrics
 from aether_services.ingest.service import Ingest
-from aether_testing.clocks import Clock
+from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
     from aether_services.ingest.core.outboxes import EncodedMessage

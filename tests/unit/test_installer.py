@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aether_cli import installer, kubectl_client, problems, progress
-from aether_testing.progress_recorder import ProgressRecorder
+from aether_testing.values.progress_recorder import ProgressRecorder
 
 Object = dict[str, Any]
 

@@ -12,7 +12,7 @@ from aether_operator.api import parsing
 from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.api.resources import Resource
 from aether_operator.status import StatusInput
-from aether_testing.widgets import WIDGET, ObservedWidget, Widget, WidgetReconciler
+from aether_testing.values.widgets import WIDGET, ObservedWidget, Widget, WidgetReconciler
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 WIDGETS: Final = WidgetReconciler(cast("Any", None))

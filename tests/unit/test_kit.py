@@ -23,7 +23,7 @@ from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
 from aether_services.kit import apps, http_server, logs
 from aether_services.kit.settings import InvalidSettings, Settings
-from aether_testing import address_families
+from aether_testing.servers import address_families
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aether_testing import kstatus
+from aether_testing.values import kstatus
 
 
 def result_of(*conditions: str, observed: int | None = 1, **meta: Any) -> str:

@@ -16,7 +16,7 @@ from aether_operator.controllers import lanes, workqueue
 from aether_operator.controllers.worker_pool import WorkerPool
 from aether_operator.controllers.workqueue import Key, Lane, Queue
 from aether_operator.kube import api_client, sessions
-from aether_testing.clocks import VirtualTimeLoop
+from aether_testing.values.clocks import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

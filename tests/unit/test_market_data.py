@@ -13,7 +13,7 @@ from rich.console import Console
 from aether_cli import market_data
 from aether_operator.api import labels
 from aether_operator.catalog import components
-from aether_testing import observations
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

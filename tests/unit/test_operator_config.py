@@ -16,7 +16,7 @@ from aiohttp import test_utils, web
 from aether_operator.api.platforms import Server
 from aether_operator.controllers import health, logs, operator_config
 from aether_operator.kube.sessions import Freshness
-from aether_testing import address_families
+from aether_testing.servers import address_families
 
 if TYPE_CHECKING:
     from pathlib import Path

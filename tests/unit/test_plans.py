@@ -19,7 +19,7 @@ from aether_operator.desired import metadata
 from aether_operator.observed import kinds, live_objects
 from aether_operator.observed.kinds import Ref
 from aether_operator.planning import child_kinds, comparisons
-from aether_testing import evaluations, observations
+from aether_testing.values import evaluations, observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 
 from aether_cli import kubectl_client, platform_commands, problems, targets
 from aether_cli.local import inspection
-from aether_testing import command_line
+from aether_testing.processes import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path

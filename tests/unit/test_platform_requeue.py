@@ -8,7 +8,7 @@ from typing import Any, cast
 from aether_operator.api.reasons import Reason
 from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.controllers.resync_schedule import Resync
-from aether_testing import evaluations, observations
+from aether_testing.values import evaluations, observations
 
 PLATFORM = observations.a_platform(progressDeadlineSeconds=60)
 HEALTHY = observations.healthy(PLATFORM)

@@ -13,7 +13,7 @@ from aether_operator.api.reasons import EXPLANATIONS, Reason
 from aether_operator.observed import child_refs, pod_problems
 from aether_operator.observed.kinds import Ref
 from aether_operator.status import servers
-from aether_testing import observations
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest

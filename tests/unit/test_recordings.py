@@ -8,7 +8,7 @@ import zlib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_testing import recordings
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -186,4 +186,4 @@ def test_only_one_module_reads_recordings() -> None:
         for path in tests.rglob("*.py")
         if re.search(r"AETHER_RECORDINGS|shared/data|recordings\.(BOOK|SPEC)\b", path.read_text())
     }
-    assert scanning == {"aether_testing/recordings.py", "unit/test_recordings.py"}
+    assert scanning == {"aether_testing/values/recordings.py", "unit/test_recordings.py"}

@@ -17,7 +17,7 @@ import pytest
 from aether_operator.controllers.resync_schedule import RESYNCS_PER_SECOND, Resync, ResyncSchedule
 from aether_operator.controllers.worker_pool import WorkerPool
 from aether_operator.controllers.workqueue import Key, Queue
-from aether_testing.clocks import VirtualTimeLoop
+from aether_testing.values.clocks import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

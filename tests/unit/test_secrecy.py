@@ -25,7 +25,8 @@ from aether_services.ingest.adapters import servers
 from aether_services.ingest.settings import Tls
 from aether_services.kit import logs as kit_logs
 from aether_services.kit import secrecy as kit_secrecy
-from aether_testing import observations, tls
+from aether_testing.servers import tls
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

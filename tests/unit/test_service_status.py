@@ -16,7 +16,7 @@ from aether_operator.catalog.components import Component
 from aether_operator.observed import components, network_errors
 from aether_operator.observed.components import Target
 from aether_operator.observed.kinds import Ref
-from aether_testing import observations
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import socket
 
-from aether_testing import shared_servers
+from aether_testing.servers import shared_servers
 
 
 def test_proxies_close_connections_that_nobody_reads() -> None:

@@ -17,7 +17,7 @@ from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
 from aether_operator.status import platforms as platform_status
-from aether_testing import observations
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform

@@ -19,7 +19,7 @@ from aether_operator.observed.kinds import Ref
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine
 from aether_operator.status import summaries
-from aether_testing import evaluations, kstatus, observations
+from aether_testing.values import evaluations, kstatus, observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform

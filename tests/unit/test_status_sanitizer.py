@@ -23,7 +23,7 @@ from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
 from aether_operator.status import platforms as platform_status
 from aether_operator.status import sanitizer
-from aether_testing import observations, structural
+from aether_testing.values import observations, structural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.observation import Blocker
 from aether_operator.observed.reports import Drift, Engine
-from aether_testing import evaluations, kstatus, observations
+from aether_testing.values import evaluations, kstatus, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

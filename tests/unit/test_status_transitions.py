@@ -20,7 +20,7 @@ from aether_operator.controllers.workqueue import Key
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift
 from aether_operator.status import transitions
-from aether_testing import evaluations, observations
+from aether_testing.values import evaluations, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

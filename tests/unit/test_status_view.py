@@ -8,7 +8,7 @@ from rich.text import Text
 
 from aether_cli import explanation, status_view
 from aether_operator.api.platform_definition import DEFINITION
-from aether_testing.widgets import WIDGET, WITH_WIDGETS
+from aether_testing.values.widgets import WIDGET, WITH_WIDGETS
 
 UID = "0000-1111"
 

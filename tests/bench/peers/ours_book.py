@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core.markets import Markets
-from aether_testing import recordings
+from aether_testing.values import recordings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

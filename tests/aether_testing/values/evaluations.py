@@ -11,7 +11,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import SchemaReport, ServerReport
 from aether_operator.status import platforms as platform_status
-from aether_testing import kstatus, observations
+from aether_testing.values import kstatus, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

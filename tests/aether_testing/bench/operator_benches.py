@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client, config
 
 from aether_operator.kube import api_client
-from aether_testing import clusters, fake_services, namespaces, operators, planes
+from aether_testing.cluster import clusters, namespaces
+from aether_testing.processes import operators, planes
+from aether_testing.servers import fake_services
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from aether_cli.local.startup import Cluster
     from aether_operator.observed import kinds
-    from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Installation
-    from aether_testing.planes import Plane
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.processes.operators import Installation
+    from aether_testing.processes.planes import Plane
 
 POLL_SECONDS = 0.002
 """Seconds between two reads of the measuring client."""

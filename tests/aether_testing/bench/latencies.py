@@ -23,7 +23,8 @@ from nats.aio.client import Client
 from aether_services.contracts.marketdata import Topic
 from aether_services.domain import books, times
 from aether_services.domain.times import Nanoseconds
-from aether_testing import benchmarks, ingests
+from aether_testing.bench import benchmarks
+from aether_testing.processes import ingests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -23,15 +23,15 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aether_cli import processes, progress
 from aether_cli.local import paths
 from aether_operator.observed.endpoints import Endpoint, SecretText
-from aether_testing import free_ports
+from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from aether_testing.tls import Tls
+    from aether_testing.servers.tls import Tls
 
 HOST: Final = "127.0.0.1"
-KAFKA: Final = Path(__file__).parents[2] / "images" / "local" / "kafka"
+KAFKA: Final = Path(__file__).parents[3] / "images" / "local" / "kafka"
 JAVA: Final = Path("/usr/lib/jvm/java-17-openjdk-amd64/bin/java")
 START: Final = 180.0
 """Seconds until a server must listen."""

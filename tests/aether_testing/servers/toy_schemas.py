@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aether_operator.catalog.schemas import Column, GrowingTable, Privileges, SchemaDefinition, Table
 from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.reports import Login
-from aether_testing import postgres
+from aether_testing.servers import postgres
 
 if TYPE_CHECKING:
     from aether_operator.observed.reports import DesiredSchema

@@ -1,6 +1,6 @@
 """A real TimescaleDB for tests, built for WebAssembly: one connection at a time, and every login is the superuser.
 
-Tests that need logins, locks or a second connection use `aether_testing.postgres`.
+Tests that need logins, locks or a second connection use `aether_testing.servers.postgres`.
 """
 
 from __future__ import annotations

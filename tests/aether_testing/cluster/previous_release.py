@@ -13,7 +13,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
 from aether_operator.database.revisions import FOLDER
-from aether_testing import postgres
+from aether_testing.servers import postgres
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platform_definition
 from aether_operator.api.platforms import MAX_NAME_LENGTH, Server
-from aether_testing import observations
+from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

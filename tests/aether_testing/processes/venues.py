@@ -24,14 +24,14 @@ from websockets.sync.client import connect
 from aether_services.domain import books
 from aether_services.exchange_sim.core import markets
 from aether_services.ingest.core import wire
-from aether_testing import free_ports
+from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from aether_services.domain.instruments import Symbol
 
-TOP: Final = Path(__file__).resolve().parents[2]
+TOP: Final = Path(__file__).resolve().parents[3]
 DEADLINE: Final = 30.0
 POLL_INTERVAL: Final = 0.02
 

@@ -97,7 +97,7 @@ def a_book(*, usable: bool) -> str:
     return json.dumps({**view, **levels})
 
 
-PROGRAMS: Final = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+PROGRAMS: Final = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
 Done = subprocess.CompletedProcess[str]
 
 

@@ -18,8 +18,8 @@ from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.ports import InstrumentList, VenueUnavailable
 from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.receiver import Receiver
-from aether_testing import clocks, recordings
-from aether_testing.clocks import Clock
+from aether_testing.values import clocks, recordings
+from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -18,7 +18,7 @@ from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import platforms as platform_status
-from aether_testing import kstatus, observations
+from aether_testing.values import kstatus, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -534,7 +534,7 @@ def page() -> str:
     sections = "\n".join(_section(kind) for kind in STATES_OF)
     return f"""# States
 
-Written by `make docs` from `tests/aether_testing/states.py`, each case with the status that the operator's code
+Written by `make docs` from `tests/aether_testing/values/states.py`, each case with the status that the operator's code
 computes. Tests write each status through a real API server, read it by the rules of kstatus, and run
 `kubectl wait --for=condition=Ready`, which succeeds for the rows with `Ready` True only.
 

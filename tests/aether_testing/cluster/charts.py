@@ -18,7 +18,7 @@ from aether_testing import generator
 if TYPE_CHECKING:
     from aether_operator.api.definition import Definitions
 
-CHART: Final = Path(__file__).resolve().parents[2] / "helm/aether-operator"
+CHART: Final = Path(__file__).resolve().parents[3] / "helm/aether-operator"
 OPERATOR_NAMESPACE, PLATFORM_NAMESPACE = manifests.NAMESPACES
 NAME: Final = installer.RELEASE
 Object = dict[str, Any]

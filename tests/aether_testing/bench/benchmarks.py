@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-BENCHES = Path(__file__).parents[1] / "bench"
+BENCHES = Path(__file__).parents[2] / "bench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,14 @@ from nats.aio.client import Client
 
 from aether_services.contracts.marketdata import BookMessage, Topic, TradeMessage
 from aether_services.domain import times
-from aether_testing import ingests
+from aether_testing.processes import ingests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from aether_testing.ingests import DataPlane, Ingest
-    from aether_testing.venues import Venue
+    from aether_testing.processes.ingests import DataPlane, Ingest
+    from aether_testing.processes.venues import Venue
 
 DEADLINE: Final = 60.0
 TRADES: Final = "SELECT trade_id, side, ord_type, price::text, qty::text, ts FROM aether.trades"

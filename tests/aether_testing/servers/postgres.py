@@ -27,7 +27,7 @@ from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import DesiredSchema, Login
-from aether_testing import free_ports, tls
+from aether_testing.servers import free_ports, tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

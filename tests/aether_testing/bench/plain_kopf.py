@@ -13,7 +13,7 @@ import kopf
 from kubernetes.aio import client, config
 
 from aether_operator.api import labels, models, platforms
-from aether_testing import observations
+from aether_testing.values import observations
 
 API: dict[str, client.CoreV1Api] = {}
 

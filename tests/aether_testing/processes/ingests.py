@@ -25,8 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from aether_operator.database import migrator
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import IngestStatus, Output
-from aether_testing import brokers, free_ports, postgres
-from aether_testing.restarts import Lives
+from aether_testing.servers import brokers, free_ports, postgres
+from aether_testing.servers.restarts import Lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

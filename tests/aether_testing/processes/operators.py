@@ -27,18 +27,18 @@ from aether_operator.api.platforms import Server
 from aether_operator.desired import secrets
 from aether_operator.observed import kinds
 from aether_operator.planning import child_kinds
-from aether_testing import charts
+from aether_testing.cluster import charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aether_cli.local.startup import Cluster
     from aether_operator.api.definition import Definitions
-    from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import FakeServices
-    from aether_testing.namespaces import Namespace
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.servers.counting_proxy import Proxy
+    from aether_testing.servers.fake_services import FakeServices
 
-TOP: Final = Path(__file__).resolve().parents[2]
+TOP: Final = Path(__file__).resolve().parents[3]
 NAME: Final = labels.OPERATOR
 """The name of the account, the Lease and the Roles, as in the chart."""
 RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})

@@ -24,7 +24,7 @@ from aether_services.exchange_sim.core.orders import LevelSet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TOP: Final = Path(__file__).resolve().parents[2]
+TOP: Final = Path(__file__).resolve().parents[3]
 BOOK: Final = "kraken/ws-v2-book-btcusd-depth10.jsonl"
 """The path within the folder of recordings."""
 SPEC: Final = "kraken/spot-rest/openapi_v3.yaml"

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.catalog.logins import DatabaseUser
-from aether_testing import brokers, manifests, shared_servers
-from aether_testing import postgres as servers
+from aether_testing.servers import brokers, shared_servers
+from aether_testing.servers import postgres as servers
+from aether_testing.values import manifests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_operator.api.definition import Definition
-    from aether_testing.namespaces import Namespace
-    from aether_testing.postgres import Postgres
+    from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.servers.postgres import Postgres
 
 Object = dict[str, Any]
 CANARIES: Final = {"host": "canary-5b1e-host", "ca.crt": "canary-5b1e-authority", "note": "canary-5b1e-note"}

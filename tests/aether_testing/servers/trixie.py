@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-from aether_testing import postgres as servers
-from aether_testing import timescale
+from aether_testing.servers import postgres as servers
+from aether_testing.servers import timescale
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""What benchmarks share: the runner, and the environments in which they measure."""

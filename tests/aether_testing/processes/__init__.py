@@ -1,0 +1,1 @@
+"""Programs of Aether as processes: the operator, the command, ingest, the simulated venue."""
