@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 TOP: Final = Path(__file__).resolve().parents[2]
 FIRST_LINE: Final = "# Written by `make crds` from operator/aether_operator/api. Change the models, not this file.\n"
+FIRST_LINE_OF_KUSTOMIZATION: Final = (
+    "# Written by `make crds`. Without an extension, so that `kubectl apply -R -f` skips it.\n"
+)
 KINDS: Final = "helm/aether-operator/files/kinds.yaml"
 FIRST_LINE_OF_KINDS: Final = "# Written by `make crds` from the operator's tables of kinds. Change those, not this.\n"
 
@@ -31,6 +34,7 @@ def files(definitions: Definitions = DEFINITIONS) -> Mapping[str, str]:
         "docs/reference/conditions.md": pages.conditions(definitions),
         "docs/reference/states.md": states.page(),
         KINDS: FIRST_LINE_OF_KINDS + as_yaml(rights(definitions)),
+        "crds/Kustomization": FIRST_LINE_OF_KUSTOMIZATION + as_yaml(kustomization(definitions)),
     }
     for definition in definitions.values():
         crd = FIRST_LINE + as_yaml(crds.of(definition))
@@ -38,6 +42,15 @@ def files(definitions: Definitions = DEFINITIONS) -> Mapping[str, str]:
         written[f"helm/aether-operator/files/crds/{definition.plural}.yaml"] = crd
         written[f"docs/reference/{definition.page}.md"] = pages.of(definition)
     return written
+
+
+def kustomization(definitions: Definitions) -> dict[str, Any]:
+    """What `kubectl apply -k crds` applies."""
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"v1alpha1/{definition.plural}.yaml" for definition in definitions.values()],
+    }
 
 
 def rights(definitions: Definitions, children: Iterable[Kind] = child_kinds.KINDS) -> dict[str, Any]:
