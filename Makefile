@@ -63,7 +63,7 @@ format: python ## Fix style and formatting
 .PHONY: crds docs lock changelog go-sums
 crds: python ## Generate crds/ and their copy in the chart from the models
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.generator
-docs: crds ## Generate the reference pages, and show the next changelog
+docs: crds ## Generate the reference pages and the README's picture, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next
 go-sums: ## Update go.sum of the Go modules after a change of their versions

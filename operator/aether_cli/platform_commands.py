@@ -34,7 +34,7 @@ from aether_cli.output import out
 from aether_operator.api.platform_definition import DEFINITION as PLATFORM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BOOK_SECONDS = 0.5
 """Between two readings of a book that is followed."""
@@ -106,12 +106,8 @@ def _status(
         )
     else:
         output.print_heading(target.heading(None if api_error else state.platforms))
-        _show(local, namespaces, nodes, state)
-        if namespaces and state.installed and not state.platforms:
-            out.print(f"  No {PLATFORM.kind}; for all namespaces: {escape(target.command_line('status', '-A'))}")
-        for line in status_view.status_lines(state):
-            out.print(line)
-        _show_market_data(pod_statuses)
+        for part in status_page(target, local, namespaces, nodes, state, pod_statuses, width=_terminal_width()):
+            out.print(part)
     if api_error:
         raise problems.NotReady(
             f"the API server does not respond: {api_error}", remedy=target.command_line("logs", "kube-apiserver")
@@ -120,15 +116,66 @@ def _status(
         raise typer.Exit(problems.NotReady.exit_code)
 
 
-def _show_market_data(pod_statuses: Sequence[market_data.PodStatus]) -> None:
+def _terminal_width() -> int | None:
+    return out.width if out.is_terminal else None
+
+
+def status_page(  # noqa: PLR0913 - what the page is about
+    target: targets.Target,
+    local: inspection.LocalState | None,
+    namespaces: Sequence[str],
+    nodes: Sequence[dict[str, Any]],
+    state: status_view.AetherState,
+    pod_statuses: Sequence[market_data.PodStatus],
+    *,
+    width: int | None = None,
+) -> Iterator[str | Group]:
+    """What `status` prints below its heading: lines with markup, and tables.
+
+    Args:
+        target: The cluster, for the commands that the page names.
+        local: The state of the local cluster; None for another one.
+        namespaces: Those that are shown; empty for all.
+        nodes: The cluster's nodes.
+        state: Aether's objects.
+        pod_statuses: The status of each ingest pod.
+        width: The terminal's columns; None in a pipe or a file.
+    """
+    if local:
+        yield from _local_lines(local)
+    for node in nodes:
+        ready = kubectl_client.condition(node, "Ready") == "True"
+        yield f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}"
+    where = f"namespace {', '.join(namespaces)}, and the operator's" if namespaces else "all namespaces"
+    healthy = len(state.pods) - len(state.unhealthy_pods)
+    yield f"  Aether's pods in {escape(where)}: {healthy} of {len(state.pods)} healthy"
+    for pod in state.unhealthy_pods:
+        yield escape(kubectl_client.summary([pod]).splitlines()[1])
+    if namespaces and state.installed and not state.platforms:
+        yield f"  No {PLATFORM.kind}; for all namespaces: {escape(target.command_line('status', '-A'))}"
+    yield from status_view.status_lines(state)
     for namespace, platform in sorted({(one.namespace, one.platform) for one in pod_statuses}):
         mine = [one for one in pod_statuses if (one.namespace, one.platform) == (namespace, platform)]
-        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; lag of each output")
+        yield f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; lag of each output"
         if any(one.status is not None for one in mine):
-            out.print(market_data.status_table(mine, width=out.width if out.is_terminal else None))
+            yield market_data.status_table(mine, width=width)
         for one in mine:
             for problem in market_data.pod_problems(one):
-                out.print(f"  [red]{escape(one.pod)}: {escape(problem)}[/]")
+                yield f"  [red]{escape(one.pod)}: {escape(problem)}[/]"
+
+
+def _local_lines(local: inspection.LocalState) -> Iterator[str]:
+    yield f"  API      {local.server}"
+    yield f"  profile  {local.profile}, up {inspection.duration(local.uptime_seconds)}"
+    egress = "open to the machine's network" if local.egress else "closed: pods reach nothing outside the cluster"
+    yield f"  egress   {egress}"
+    yield f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included"
+    longest = max([len(one.name) for one in local.components], default=0)
+    yield f"[bold]  {'COMPONENT':<{longest}}  STATE      RESTARTS  LAST CAUSE[/]"
+    for one in local.components:
+        readiness = "[green]ready    [/]" if one.ready else "[red]not ready[/]"
+        cause = escape(one.causes[-1]) if one.causes else ""
+        yield f"  {escape(one.name):<{longest}}  {readiness}  {one.restarts:<8}  {cause}".rstrip()
 
 
 def book(  # noqa: PLR0913 - a command has as many options as it has
@@ -229,31 +276,3 @@ def explain(
         out.print(line)
     if not status_view.is_ready(item):
         raise typer.Exit(problems.NotReady.exit_code)
-
-
-def _show(
-    local: inspection.LocalState | None,
-    namespaces: Sequence[str],
-    nodes: Sequence[dict[str, Any]],
-    state: status_view.AetherState,
-) -> None:
-    if local:
-        egress = "open to the machine's network" if local.egress else "closed: pods reach nothing outside the cluster"
-        out.print(f"  API      {local.server}")
-        out.print(f"  profile  {local.profile}, up {inspection.duration(local.uptime_seconds)}")
-        out.print(f"  egress   {egress}")
-        out.print(f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included")
-        longest = max([len(one.name) for one in local.components], default=0)
-        out.print(f"[bold]  {'COMPONENT':<{longest}}  STATE      RESTARTS  LAST CAUSE[/]")
-        for one in local.components:
-            readiness = "[green]ready    [/]" if one.ready else "[red]not ready[/]"
-            cause = escape(one.causes[-1]) if one.causes else ""
-            out.print(f"  {escape(one.name):<{longest}}  {readiness}  {one.restarts:<8}  {cause}".rstrip())
-    for node in nodes:
-        ready = kubectl_client.condition(node, "Ready") == "True"
-        out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
-    where = f"namespace {', '.join(namespaces)}, and the operator's" if namespaces else "all namespaces"
-    healthy = len(state.pods) - len(state.unhealthy_pods)
-    out.print(f"  Aether's pods in {escape(where)}: {healthy} of {len(state.pods)} healthy")
-    for pod in state.unhealthy_pods:
-        out.print(escape(kubectl_client.summary([pod]).splitlines()[1]))

@@ -1,4 +1,4 @@
-"""Writes what is generated: crds/, its copy in the chart, and the reference pages. `make crds`; a test compares."""
+"""Writes what is generated: crds/, its copy in the chart, reference pages, a picture. `make crds`; a test compares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aether_operator.api import crds, labels, pages
 from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.observed import kinds
 from aether_operator.planning import child_kinds
-from aether_testing.values import states
+from aether_testing.values import states, status_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +33,7 @@ def files(definitions: Definitions = DEFINITIONS) -> Mapping[str, str]:
     written = {
         "docs/reference/conditions.md": pages.conditions(definitions),
         "docs/reference/states.md": states.page(),
+        "docs/images/status.svg": status_picture.svg(),
         KINDS: FIRST_LINE_OF_KINDS + as_yaml(rights(definitions)),
         "crds/Kustomization": FIRST_LINE_OF_KUSTOMIZATION + as_yaml(kustomization(definitions)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import operator
 import os
 import re
@@ -17,9 +18,11 @@ from aether_cli import problems
 from aether_cli.local import requirements
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import revisions
+from aether_testing.values import status_picture
 
 TOP: Final = Path(__file__).resolve().parents[2]
 LONGEST_README: Final = 15
+PICTURE: Final = TOP / "docs/images/status.svg"
 
 CODE: Final = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
@@ -135,9 +138,18 @@ def test_command_page_is_what_make_docs_would_write(tmp_path: Path) -> None:
 
 
 def test_pages_show_the_newest_revision_of_the_schema() -> None:
-    pages = [TOP / "README.md", *(TOP / "examples").rglob("*.md")]
-    shown = {one for page in pages for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", text_of(page))}
+    pages = [PICTURE, TOP / "README.md", *(TOP / "examples").rglob("*.md")]
+    texts = [html.unescape(text_of(page)).replace("\u00a0", " ") for page in pages]
+    shown = {one for text in texts for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", text)}
     assert shown == {revisions.Revisions(PLATFORM_SCHEMA).head}
+
+
+def test_picture_of_the_readme_loads_nothing_from_elsewhere() -> None:
+    assert str(PICTURE.relative_to(TOP)) in links(TOP / "README.md")
+    assert set(re.findall(r"\w+://[^\"')<]*", text_of(PICTURE).replace("&#160;", " "))) == {
+        "http://www.w3.org/2000/svg", status_picture.TARGET.server,
+    }  # fmt: skip
+    assert set(re.findall(r"url\((.)", text_of(PICTURE))) == {"#"}
 
 
 def test_every_link_leads_to_a_committed_file() -> None:

@@ -41,6 +41,7 @@ OF_THE_MACHINE: Final[dict[str, set[tuple[str, ...]]]] = {
     "apt-get": {("install",)},
     "cd": {("/tmp/jars",)},  # noqa: S108 - a documented path; nothing is done there
     "go": {("build",), ("mod", "tidy"), ("mod", "download", "-json")},
+    "kind": {("create", "cluster"), ("load", "docker-image")},
     "modprobe": {("overlay",)},
     "mvn": {("-Djars=/tmp/jars", "dependency:copy-dependencies")},
     "sha256sum": {("*.jar",)},
@@ -197,7 +198,7 @@ def test_documented_commands_use_only_words_their_program_knows() -> None:
         "aether status --contxt x", "aether book BTC/USD --depth many", "aether up --values gone.yaml",
         "make tset", "make bench B=nothing", "make campaign NAME=nothing", "python -m aether_services nothing",
         "python -m aether_operator --confg x", "docker build images/nothing", "docker build -q x images/base",
-        "go get x", "modprobe other",
+        "go get x", "kind load x", "modprobe other",
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("in_an_empty_folder")

@@ -39,6 +39,7 @@ class Way(StrEnum):
 WAYS: Final = {
     "make ": Way.PARSED,
     "docker ": Way.PARSED,
+    "kind ": Way.PARSED,
     "helm uninstall ": Way.LAST,
     "helm ": Way.PARSED,
     "aether up": Way.PARSED,
@@ -74,8 +75,8 @@ PLACEHOLDER: Final = re.compile(r"\b[A-Z]{4,}\b(?!/)|…")
 """A placeholder for a name."""
 PROGRAMS: Final = (
     ".venv/bin/pytest",
-    "aether", "apt-get", "cd", "curl", "docker", "go", "helm", "kubectl", "make", "modprobe", "mvn", "psql", "python",
-    "python3",
+    "aether", "apt-get", "cd", "curl", "docker", "go", "helm", "kind", "kubectl", "make", "modprobe", "mvn", "psql",
+    "python", "python3",
 )  # fmt: skip
 """The programs whose words in backticks are commands."""
 
