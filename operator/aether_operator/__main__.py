@@ -14,15 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.controllers import (
-    health,
-    lanes,
-    logs,
-    metrics,
-    operator_config,
-    worker_pool,
-    workqueue,
-)
+from aether_operator.controllers import health, lanes, metrics, operator_config, worker_pool, workqueue
 from aether_operator.controllers.engine import Engine
 from aether_operator.controllers.index import Index
 from aether_operator.controllers.platforms import PlatformReconciler
@@ -32,6 +24,7 @@ from aether_operator.database import fence
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client, leader_election, sessions
 from aether_operator.observed import kinds
+from aether_runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence

@@ -19,7 +19,7 @@ from aether_operator.api import crds, labels, models, platforms
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.catalog import components, owners
 from aether_operator.catalog.logins import DatabaseUser
-from aether_operator.observed import network_errors
+from aether_runtime import network_errors
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators, planes
 from aether_testing.values import audits, kstatus

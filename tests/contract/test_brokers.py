@@ -21,9 +21,9 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
-from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.server_owners import Ownership
+from aether_runtime import network_errors
 from aether_testing.servers import brokers as servers
 from aether_testing.servers import checks, free_ports
 from aether_testing.servers import tls as tls_of

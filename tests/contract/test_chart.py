@@ -12,6 +12,7 @@ from typing import Final
 import yaml
 
 from aether_cli import installer
+from aether_cli.local import images
 from aether_operator.api.platforms import Server
 from aether_operator.kube import api_client
 
@@ -56,7 +57,8 @@ def test_operator_knows_the_messages_of_the_admission_policies() -> None:
 def test_operator_image_has_exactly_what_the_operator_imports() -> None:
     imported = {
         name.partition(".")[0]
-        for path in (TOP / "operator/aether_operator").rglob("*.py")
+        for package in ("operator/aether_operator", images.RUNTIME)
+        for path in (TOP / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         for name in (
             [one.name for one in node.names]
@@ -66,7 +68,7 @@ def test_operator_image_has_exactly_what_the_operator_imports() -> None:
             else []
         )
     }
-    others = imported - set(sys.stdlib_module_names) - {"aether_operator", ""}
+    others = imported - set(sys.stdlib_module_names) - {"aether_operator", "aether_runtime", ""}
     assert {DISTRIBUTIONS.get(name, name) for name in others} == required()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aether_runtime import network_errors
 from aether_services.contracts.marketdata import Topic
 from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
@@ -29,7 +30,6 @@ from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
 from aether_services.ingest.settings import Tls
-from aether_services.kit import network_errors
 from aether_testing.processes import pipelines
 from aether_testing.servers import brokers, free_ports, postgres, tls
 

@@ -15,13 +15,14 @@ import pytest
 from aiohttp import test_utils, web
 from kubernetes.aio import client
 
-from aether_operator.controllers import health, logs
+from aether_operator.controllers import health
 from aether_operator.controllers.index import Index
 from aether_operator.controllers.workqueue import Key, Queue
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client, sessions
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Kind
+from aether_runtime import logs
 from aether_testing.values import widgets
 
 if TYPE_CHECKING:

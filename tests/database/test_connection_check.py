@@ -11,8 +11,8 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import checks, connections, migrator
-from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import SecretText
+from aether_runtime import network_errors
 from aether_testing.servers import postgres as servers
 from aether_testing.servers import tls
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ import aiohttp
 import prometheus_client
 import pytest
 
+from aether_runtime import logs
 from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
-from aether_services.kit import apps, http_server, logs
+from aether_services.kit import apps, http_server
 from aether_services.kit.settings import InvalidSettings, Settings
 from aether_testing.servers import address_families
 
@@ -104,8 +104,8 @@ def test_multiline_library_message_stays_one_line_without_extra_keys() -> None:
 
 LOGGING_PROGRAM: Final = """
 import logging
-from aether_services.kit import logs
-logs.set_up("ingest", "WARNING")
+from aether_runtime import logs
+logs.set_up("WARNING", service="ingest")
 logging.getLogger("aether_services.ingest").info("not_asked_for")
 logging.getLogger("aether_services.ingest").warning("gap", extra={"symbol": "BTC/USD"})
 logging.getLogger("somebody.else").error("theirs")
@@ -284,16 +284,3 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
                 assert await answer.text() == "ok\n"
         os.kill(os.getpid(), signal.SIGTERM)
         await task
-
-
-@pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
-def test_without_ipv6_a_service_listens_on_ipv4(without: address_families.Make) -> None:
-    assert address_families.of(http_server.listening_sockets(0, without)) == {socket.AF_INET}
-
-
-def test_port_in_use_is_not_served_on_one_family_alone() -> None:
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the service would
-        taken.listen()
-        with pytest.raises(OSError, match="Address already in use"):
-            http_server.listening_sockets(taken.getsockname()[1])

@@ -24,8 +24,8 @@ logging.getLogger("ours").info("ready")
 @pytest.mark.parametrize(
     ("set_up", "quiet"),
     [
-        ("from aether_operator.controllers import logs; logs.set_up()", {"aiokafka", "alembic", "psycopg", "kopf"}),
-        ("from aether_services.kit import logs; logs.set_up('ingest')", {"aiokafka", "nats", "psycopg", "uvicorn"}),
+        ("from aether_runtime import logs; logs.set_up()", {"aiokafka", "alembic", "psycopg", "kopf"}),
+        ("from aether_runtime import logs; logs.set_up(service='ingest')", {"aiokafka", "nats", "psycopg", "uvicorn"}),
     ],
     ids=["operator", "services"],
 )

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from aether_operator.observed import network_errors
+from aether_runtime import network_errors
 
 
 @pytest.mark.parametrize(

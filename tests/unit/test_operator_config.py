@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,8 +13,9 @@ import pytest
 from aiohttp import test_utils, web
 
 from aether_operator.api.platforms import Server
-from aether_operator.controllers import health, logs, operator_config
+from aether_operator.controllers import health, operator_config
 from aether_operator.kube.sessions import Freshness
+from aether_runtime import logs
 from aether_testing.servers import address_families
 
 if TYPE_CHECKING:
@@ -203,8 +203,3 @@ async def test_health_is_served_on_each_family_of_the_machine() -> None:
         for address in address_families.LOOPBACKS:
             async with client.get(f"http://{address}:{port}/readyz") as response:
                 assert response.status == 200
-
-
-@pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
-def test_health_is_served_without_ipv6(without: address_families.Make) -> None:
-    assert address_families.of(health.listening_sockets(0, without)) == {socket.AF_INET}

@@ -18,30 +18,25 @@ import sqlalchemy
 from aether_operator import desired
 from aether_operator.api.platforms import Server
 from aether_operator.catalog.components import Component
-from aether_operator.controllers import logs
-from aether_operator.observed import components, secrecy
+from aether_operator.observed import components
 from aether_operator.observed.endpoints import Endpoint, SecretText
+from aether_runtime import logs, secrecy
 from aether_services.ingest.adapters import servers
 from aether_services.ingest.settings import Tls
-from aether_services.kit import logs as kit_logs
-from aether_services.kit import secrecy as kit_secrecy
 from aether_testing.servers import tls
 from aether_testing.values import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
 VALUE: Final = "S3cret/p@ss word-9f21"
 QUOTED: Final = 'a"b'
 LONG: Final = "".join(f"{number:02x}" for number in range(64))
-BOTH: Final = pytest.mark.parametrize("module", [secrecy, kit_secrecy], ids=["operator", "services"])
 LOGS: Final = pytest.mark.parametrize(
-    "lines", [logs.JsonFormatter(), kit_logs.JsonFormatter("ingest")], ids=["operator", "services"]
+    "lines", [logs.JsonFormatter(), logs.JsonFormatter("ingest")], ids=["operator", "services"]
 )
 
 
-@BOTH
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -56,11 +51,10 @@ LOGS: Final = pytest.mark.parametrize(
         ("user x7 is unknown", "x7"),
     ],
 )
-def test_value_in_any_encoding_counts_as_quoted(module: ModuleType, text: str, value: str) -> None:
-    assert module.quotes(text, ["other", value])
+def test_value_in_any_encoding_counts_as_quoted(text: str, value: str) -> None:
+    assert secrecy.quotes(text, ["other", value])
 
 
-@BOTH
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -70,8 +64,8 @@ def test_value_in_any_encoding_counts_as_quoted(module: ModuleType, text: str, v
         ("", [VALUE]),
     ],
 )
-def test_a_text_without_a_value_does_not_quote_it(module: ModuleType, text: str, values: list[str]) -> None:
-    assert not module.quotes(text, values)
+def test_a_text_without_a_value_does_not_quote_it(text: str, values: list[str]) -> None:
+    assert not secrecy.quotes(text, values)
 
 
 def test_server_message_that_quotes_any_key_is_dropped_whole() -> None:

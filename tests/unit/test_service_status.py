@@ -13,9 +13,10 @@ from aiohttp import test_utils, web
 from aether_operator import service_status
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import Component
-from aether_operator.observed import components, network_errors
+from aether_operator.observed import components
 from aether_operator.observed.components import Target
 from aether_operator.observed.kinds import Ref
+from aether_runtime import network_errors
 from aether_testing.values import observations
 
 if TYPE_CHECKING:

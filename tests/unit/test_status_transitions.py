@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from aether_operator.api.reasons import Reason
-from aether_operator.controllers import logs
 from aether_operator.controllers.data_plane import DataPlane
 from aether_operator.controllers.engine import Engine
 from aether_operator.controllers.index import Index
@@ -20,6 +19,7 @@ from aether_operator.controllers.workqueue import Key
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift
 from aether_operator.status import transitions
+from aether_runtime import logs
 from aether_testing.values import evaluations, observations
 
 if TYPE_CHECKING:

@@ -55,11 +55,14 @@ class Image:
         return f"images/{self.folder}/Dockerfile" if self.extra else "Dockerfile"
 
 
+RUNTIME: Final = "services/aether_runtime"
+"""The package that operator and services share."""
+
 CATALOGUE: Final = (
     Image(name="pause", folder="local/pause"),
     Image(name="base", folder="base"),
-    Image(name="operator", folder="operator", base="base", extra=("operator/aether_operator",)),
-    Image(name="service", folder="service", base="base", extra=("services/aether_services",)),
+    Image(name="operator", folder="operator", base="base", extra=("operator/aether_operator", RUNTIME)),
+    Image(name="service", folder="service", base="base", extra=("services/aether_services", RUNTIME)),
     *(Image(name=server, folder=f"local/{server}") for server in ("postgres", "kafka", "nats", "redis")),
 )
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
-from aether_operator.observed import network_errors, secrecy, server_owners
+from aether_operator.observed import server_owners
 from aether_operator.observed.reports import ServerReport
 from aether_operator.observed.server_owners import Ownership
+from aether_runtime import network_errors, secrecy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -23,7 +23,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError
-from aether_operator.observed import network_errors
+from aether_runtime import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -17,7 +17,7 @@ from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError, CheckResult
 from aether_operator.catalog.owners import STREAM, SUBJECT
 from aether_operator.catalog.topics import REPLICAS
-from aether_operator.observed import network_errors
+from aether_runtime import network_errors
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

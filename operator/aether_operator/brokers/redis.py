@@ -13,7 +13,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError, CheckResult
 from aether_operator.catalog.owners import KEY
-from aether_operator.observed import network_errors
+from aether_runtime import network_errors
 
 if TYPE_CHECKING:
     from asyncio import StreamWriter

@@ -1,1 +1,1 @@
-"""The engine and the kinds that it reconciles, the workqueue and its lanes, settings, health, metrics and logs."""
+"""The engine and the kinds that it reconciles, the workqueue and its lanes, settings, health and metrics."""

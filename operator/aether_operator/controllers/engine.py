@@ -12,7 +12,7 @@ from aether_operator import planning, status
 from aether_operator.api import labels, parsing
 from aether_operator.api.reasons import Reason
 from aether_operator.api.resources import Resource, SpecT
-from aether_operator.controllers import logs, metrics
+from aether_operator.controllers import metrics
 from aether_operator.controllers.reconciler import RECHECK_PROGRESS, ObservedT
 from aether_operator.controllers.resync_schedule import Resync
 from aether_operator.database import fence
@@ -22,6 +22,7 @@ from aether_operator.observed import kinds, live_objects, pod_problems
 from aether_operator.observed.observation import Observed
 from aether_operator.planning import child_kinds
 from aether_operator.status import State, transitions
+from aether_runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -14,6 +12,7 @@ import prometheus_client
 from aiohttp import web
 
 from aether_operator.controllers import metrics
+from aether_runtime import listening_sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -79,7 +78,7 @@ class Health:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
-            sockets = listening_sockets(port)
+            sockets = listening_sockets.bind(port)
             for listener in sockets:
                 await web.SockSite(runner, listener).start()
             yield sockets[0].getsockname()[1]
@@ -97,37 +96,3 @@ class Health:
     async def _metrics(self, _: web.Request) -> web.Response:
         body = prometheus_client.generate_latest()
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
-
-
-def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
-    """A socket of each address family that the kernel has, on all addresses and on one port; 0 lets it choose.
-
-    Without IPv6 the probes are served over IPv4 alone.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    bound: list[socket.socket] = []
-    try:
-        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
-            try:
-                sock = create_socket(family)
-            except OSError:
-                continue  # not in this kernel
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind((any_address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                bound.pop().close()  # in the kernel, and switched off
-                continue
-            port = sock.getsockname()[1]
-    except OSError:
-        for sock in bound:
-            sock.close()
-        raise
-    return bound

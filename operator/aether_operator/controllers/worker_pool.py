@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aether_operator.controllers import lanes, logs, metrics
+from aether_operator.controllers import lanes, metrics
 from aether_operator.controllers.resync_schedule import Resync, ResyncSchedule
 from aether_operator.controllers.workqueue import Lane
 from aether_operator.database import fence
 from aether_operator.kube import api_client, leader_election
+from aether_runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

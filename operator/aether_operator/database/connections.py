@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from aether_operator.api import labels
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
-from aether_operator.observed import network_errors, secrecy
+from aether_runtime import network_errors, secrecy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

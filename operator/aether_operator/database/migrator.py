@@ -17,8 +17,9 @@ from aether_operator.database import catalog_reader, connections, fence, logins,
 from aether_operator.database.fence import FencedOff, Fences
 from aether_operator.database.revisions import Revisions
 from aether_operator.database.steps import Claim, Prepare, Write
-from aether_operator.observed import secrecy, server_owners
+from aether_operator.observed import server_owners
 from aether_operator.observed.reports import SchemaReport
+from aether_runtime import secrecy
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

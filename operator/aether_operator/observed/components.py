@@ -11,7 +11,8 @@ import pydantic
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.observed import child_refs, live_objects, secrecy, workloads
+from aether_operator.observed import child_refs, live_objects, workloads
+from aether_runtime import secrecy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

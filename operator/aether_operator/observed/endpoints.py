@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from aether_operator.observed import secrecy
+from aether_runtime import secrecy
 
 MAX_LENGTH: Final = 200
 """The length at which a server's own text is cut."""

@@ -10,8 +10,8 @@ import aiohttp
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.observed import network_errors
 from aether_operator.observed.components import ComponentReport, read
+from aether_runtime import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

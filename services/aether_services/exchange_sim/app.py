@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import prometheus_client
 import uvloop
 
+from aether_runtime import logs
 from aether_services.contracts.statuses import VenueStatus
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets, recordings
@@ -16,7 +17,7 @@ from aether_services.exchange_sim.endpoints import admin, rest, sockets
 from aether_services.exchange_sim.ports import JournalError
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
-from aether_services.kit import apps, http_server, logs
+from aether_services.kit import apps, http_server
 from aether_services.kit.clocks import SystemClock
 from aether_services.kit.settings import InvalidSettings
 
@@ -40,7 +41,7 @@ def main(environ: Mapping[str, str]) -> None:
         InvalidSettings: A setting is invalid, or the recording or the journal that it names cannot be read.
     """
     settings = Settings.read(environ)
-    logs.set_up("exchange_sim")
+    logs.set_up(service="exchange_sim")
     uvloop.run(_run(settings))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import prometheus_client
 import uvloop
 
+from aether_runtime import logs
 from aether_services.contracts.statuses import IngestStatus
 from aether_services.ingest import endpoints
 from aether_services.ingest.adapters.files import LiveFile
@@ -23,7 +24,7 @@ from aether_services.ingest.metrics import Metrics
 from aether_services.ingest.service import Ingest
 from aether_services.ingest.service.ingest import Options
 from aether_services.ingest.settings import Settings, Tls, Venue
-from aether_services.kit import apps, http_server, logs
+from aether_services.kit import apps, http_server
 from aether_services.kit.clocks import SystemClock
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(environ: Mapping[str, str]) -> None:
         InvalidSettings: A setting is missing, unknown or invalid.
     """
     settings = Settings.read(environ)
-    logs.set_up("ingest", settings.log_level)
+    logs.set_up(settings.log_level, service="ingest")
     uvloop.run(run(settings))
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 import uvicorn
 
+from aether_runtime import listening_sockets
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import socket
+    from collections.abc import Iterator
 
     import fastapi
 
@@ -42,47 +43,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on IPv4 and IPv6 where no host is given: for a host, uvicorn opens a socket of one family only."""
         if not self.config.host:
-            sockets = listening_sockets(self.config.port)
+            sockets = listening_sockets.bind(self.config.port)
         await super().startup(sockets)
-
-
-def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
-    """One bound socket for each of IPv4 and IPv6 that the kernel supports, on all addresses.
-
-    Two sockets rather than one dual-stack socket, so that IPv4 clients keep their addresses instead of appearing as
-    IPv4-mapped IPv6.
-
-    Args:
-        port: The port of both; with 0 the kernel chooses one, the same for both.
-        create_socket: Creates the socket of a family.
-
-    Raises:
-        OSError: The port is in use.
-    """
-    bound: list[socket.socket] = []
-    try:
-        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - within a pod
-            try:
-                sock = create_socket(family)
-            except OSError:
-                continue  # the kernel does not support this family
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind((any_address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                bound.pop().close()  # supported by the kernel, but disabled
-                continue
-            port = sock.getsockname()[1]
-    except OSError:
-        for sock in bound:
-            sock.close()
-        raise
-    return bound
 
 
 def server(app: fastapi.FastAPI, *, host: str | None, port: int) -> uvicorn.Server:

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition, errors
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
+from aether_runtime import network_errors
 from aether_services.contracts.marketdata import Topic, TradeMessage
 from aether_services.contracts.statuses import Output
 from aether_services.domain.instruments import Symbol
@@ -18,7 +19,6 @@ from aether_services.ingest.adapters import servers
 from aether_services.ingest.core import encoding
 from aether_services.ingest.core.trade_logs import Cursor
 from aether_services.ingest.ports import OutputUnavailable
-from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 import msgspec
 
+from aether_runtime import network_errors
 from aether_services.domain import decimals, times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
@@ -18,7 +19,6 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core import trade_logs, wire
 from aether_services.ingest.core.rejections import RejectedValue, RejectionReason, Rejections
 from aether_services.ingest.ports import InstrumentList, InvalidTrades, VenueUnavailable
-from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

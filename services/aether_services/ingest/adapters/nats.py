@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from nats.aio.client import Client
 from nats.errors import Error
 
+from aether_runtime import network_errors
 from aether_services.contracts.marketdata import Topic, subject
 from aether_services.contracts.statuses import Output
 from aether_services.ingest.adapters import servers
 from aether_services.ingest.core import encoding, trade_logs
 from aether_services.ingest.ports import OutputUnavailable
-from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence

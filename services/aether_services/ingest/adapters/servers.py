@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aether_runtime import network_errors, secrecy
 from aether_services.ingest.ports import OutputUnavailable
 from aether_services.ingest.settings import Tls
-from aether_services.kit import network_errors, secrecy
 
 if TYPE_CHECKING:
     from typing import Final

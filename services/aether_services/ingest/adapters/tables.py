@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import msgspec
 import psycopg
 
+from aether_runtime import network_errors
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
@@ -24,7 +25,6 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.adapters import servers
 from aether_services.ingest.core.trade_logs import Cursor
 from aether_services.ingest.ports import CursorMismatch, OutputUnavailable
-from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence

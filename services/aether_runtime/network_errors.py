@@ -1,4 +1,4 @@
-"""Describes errors of connections in words of ours: the same rules as the services', which a test compares.
+"""Describes errors of connections in words of ours.
 
 A library's own text is for its developers, and may quote the credentials; these texts quote nothing.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+AUTHENTICATION_FAILED: Final = "authentication failed: check username and password in the Secret"
 NOT_RESOLVED: Final = "the host name does not resolve: check the name, and the cluster's DNS"
 REFUSED: Final = "connection refused: check the port, and that the server runs"
 NO_ROUTE: Final = "no route to the host: check the address and the network policies"
@@ -20,7 +21,6 @@ TIMED_OUT: Final = "no response in time: check the address and the network polic
 CLOSED: Final = "the connection was closed: check that the server runs, and whether it requires TLS"
 NOT_TRUSTED: Final = "its certificate is not trusted: put the certificate of its CA into ca.crt of the Secret"
 TLS_FAILED: Final = "the TLS handshake failed: check that the server offers TLS"
-AUTHENTICATION_FAILED: Final = "authentication failed: check username and password in the Secret"
 _BY_ERRNO: Final[Mapping[int, str]] = {
     errno.ECONNREFUSED: REFUSED,
     errno.EHOSTUNREACH: NO_ROUTE,

@@ -1,4 +1,4 @@
-"""Detects whether a text from outside quotes a secret: the same rule as the operator's, which a test compares.
+"""Detects whether a text from outside quotes a secret. Values only; the only place that decides it.
 
 Such a text is dropped whole: with only the value cut out, the gap would show how long a short secret is. Codes and our
 own texts that name the error do not come from the text, and remain.
@@ -15,6 +15,8 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+WITHHELD: Final = "(its words quote the Secret, and are withheld)"
+"""What stands for such a text in a status."""
 PIECE: Final = 8
 """The length of a part of a value that counts as a quotation: servers truncate, as PostgreSQL truncates names."""
 _ARMOUR: Final = re.compile(r"-----[A-Z0-9 ]+-----")

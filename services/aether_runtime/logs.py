@@ -1,33 +1,50 @@
-"""Logs: one JSON object per line on standard error, an event with keys; the same format as the operator's."""
+"""Logs: one JSON object per line on standard error, an event with keys."""
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import json
 import logging
 import sys
 import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+CONTEXT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("context", default={})  # noqa: B039 - never changed
+"""Keys that are on every line of the current task: of a reconcile, its key and its id."""
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
     "message", "taskName", "color_message",
 }  # fmt: skip
-
+"""Attributes of a record that are not keys of its line: logging's own, and uvicorn's copy of the message."""
+_KOPF: Final = "k8s_"
+"""The prefix of the attributes that Kopf adds to a record."""
 LEVELS: Final = {
+    # Kopf logs each event that it receives; the operator logs what it does about them.
+    "kopf": logging.WARNING,
+    "kopf.objects": logging.ERROR,
+    # Single attempts at a request, and the ends of its tasks: hundreds a minute while the API server denies access.
+    # `handlers.watcher` logs the cause, once.
+    "kopf._cogs.clients": logging.CRITICAL,
+    "kopf._core.reactor.orchestration": logging.CRITICAL,
+    "kopf._core.reactor.running": logging.CRITICAL,
+    "alembic": logging.WARNING,
     "uvicorn": logging.ERROR,
-    # The adapters log the errors of these, once, in words of ours and without secrets.
+    # A report, or an adapter, has the cause once, in words of ours and without secrets.
     "aiokafka": logging.CRITICAL + 1,
     "nats": logging.CRITICAL + 1,
     "psycopg": logging.CRITICAL + 1,
 }
+"""Library → the least level of its own lines."""
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8
 """The number of exceptions of a chain that are logged."""
-_QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_services"})
+_QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_operator", "aether_runtime", "aether_services"})
+"""Where the exceptions come from whose message is logged."""
 _LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
@@ -35,19 +52,26 @@ _LIBRARY_PATHS: Final = tuple(
 
 
 class JsonFormatter(logging.Formatter):
-    def __init__(self, service: str) -> None:
+    """Formats a record as one line of JSON.
+
+    Args:
+        service: The value of the key `service`; without it the line has none, as the operator's.
+    """
+
+    def __init__(self, service: str = "") -> None:
         super().__init__()
-        self._service = service
+        self._service = {"service": service} if service else {}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "service": self._service,
+            **self._service,
             "logger": record.name,
             "event": _event(record),
         }
-        line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN and key not in line}
+        extra = {key: value for key, value in record.__dict__.items() if key not in _PLAIN and key not in line}
+        line |= CONTEXT.get() | {key: value for key, value in extra.items() if not key.startswith(_KOPF)}
         if record.exc_info and record.exc_info[1] is not None:
             line["trace"] = trace(record.exc_info[1])
         return json.dumps(line, default=str)
@@ -74,6 +98,13 @@ def trace(error: BaseException) -> str:
     return "\nafter\n".join(reversed(parts))
 
 
+def summary(error: BaseException) -> str:
+    """An exception in one line, for a status: its class, its message as in `trace`, and the line of our code."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(_LIBRARY_PATHS)]
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{_describe(error)}{at}"
+
+
 def _describe(error: BaseException) -> str:
     name, frames = type(error).__qualname__, traceback.extract_tb(error.__traceback__)
     own_exception = type(error).__module__.partition(".")[0] in _QUOTED_PACKAGES
@@ -82,8 +113,8 @@ def _describe(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def set_up(service: str, level: str = "INFO") -> None:
-    """Configure logging for the whole process."""
+def set_up(level: str = "INFO", *, service: str = "") -> None:
+    """Configure logging for the whole process, uncaught exceptions included; `service` as in JsonFormatter."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -93,7 +124,7 @@ def set_up(service: str, level: str = "INFO") -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-    """Log an uncaught exception as one JSON line, like any other event."""
+    """The `sys.excepthook`: an exception that ends the process is a log line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, tb)
         return

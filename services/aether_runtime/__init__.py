@@ -1,0 +1,1 @@
+"""What operator and services do alike: log lines, texts of errors, sockets. Of others only the standard library."""
