@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+import pkgutil
 import sys
+from pathlib import Path
 from typing import Final
 
-from aether_services.kit import settings
+from aether_services.kit import process, settings
 
-SERVICES: Final = ("exchange_sim", "ingest")
+
+def _found() -> tuple[str, ...]:
+    packages = (one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]) if one.ispkg)
+    return tuple(sorted(name for name in packages if importlib.util.find_spec(f"aether_services.{name}.app")))
+
+
+SERVICES: Final = _found()
+"""The services: the packages with a module `app`, which declares SERVICE."""
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +29,7 @@ def main(arguments: list[str]) -> int:
         return os.EX_USAGE
     app = importlib.import_module(f"aether_services.{arguments[0]}.app")
     try:
-        app.main(os.environ)
+        process.run(arguments[0], app.SERVICE, os.environ)
     except settings.InvalidSettings as fault:
         print(f"aether_services: {fault}", file=sys.stderr)  # noqa: T201
         return os.EX_CONFIG

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.database import migrator
+from aether_services.clients.servers import Server, Tls
 from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters import tables
-from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.trade_logs import ReceivedTrade
-from aether_services.ingest.settings import Tls
 from aether_testing.bench import benchmarks
 from aether_testing.servers import postgres
 

@@ -63,6 +63,7 @@ NOT_SET: Final = (
     (Component.EXCHANGE_SIM, "AETHER_REST_RATE", _VENUE_LIMITS),
     (Component.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _VENUE_LIMITS),
     (Component.EXCHANGE_SIM, "AETHER_QUEUE", _VENUE_LIMITS),
+    (Component.EXCHANGE_SIM, "AETHER_LOG_LEVEL", "lines of level INFO are rare events"),
     (Component.INGEST, "AETHER_HTTP_HOST", _POD_ADDRESS),
     (Component.INGEST, "AETHER_HTTP_PORT", _POD_ADDRESS),
     (Component.INGEST, "AETHER_LOG_LEVEL", "lines of level INFO are rare events"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from aether_services import __main__ as program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,3 +31,13 @@ def test_the_shared_package_imports_only_the_standard_library() -> None:
     found = set(imported(TOP / "services/aether_runtime"))
     assert "logging" in found
     assert found - {"aether_runtime"} <= sys.stdlib_module_names
+
+
+def test_every_module_of_a_service_has_a_layer() -> None:
+    """Import-linter's own `exhaustive` does not fit: the wildcard that finds new services also finds kit and domain."""
+    contracts = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (inside,) = (one for one in contracts if one.get("containers") == ["aether_services.*"])
+    layers = {name.strip(" ()") for layer in inside["layers"] for name in layer.split("|")}
+    for service in program.SERVICES:
+        folder = TOP / "services/aether_services" / service
+        assert {path.stem for path in folder.iterdir() if not path.name.startswith("__")} <= layers, service

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_runtime import network_errors
+from aether_services.clients import servers
+from aether_services.clients.servers import Server, Tls
 from aether_services.contracts.marketdata import Topic
 from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.adapters import kafka, servers
+from aether_services.ingest.adapters import kafka
 from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
-from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core import trade_logs
 from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
-from aether_services.ingest.settings import Tls
 from aether_testing.processes import pipelines
 from aether_testing.servers import brokers, free_ports, postgres, tls
 

@@ -14,14 +14,13 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
 from aether_operator.observed.reports import Drift
+from aether_services.clients.servers import Server, Tls
 from aether_services.domain import candles, times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core.trade_logs import ReceivedTrade
-from aether_services.ingest.settings import Tls
 from aether_testing.servers import postgres as servers
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import aiokafka.conn
 import pytest
 
+from aether_services.clients.servers import Server, Tls
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.rejections import RejectionReason
@@ -26,7 +26,6 @@ from aether_services.ingest.ports import InstrumentList, InvalidTrades, OutputUn
 from aether_services.ingest.service import delivery
 from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.delivery import Delivery
-from aether_services.ingest.settings import Tls
 from aether_testing.servers.fake_venue import a_trade
 from aether_testing.values import clocks
 from aether_testing.values.clocks import Clock

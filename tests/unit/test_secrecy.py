@@ -21,8 +21,8 @@ from aether_operator.catalog.components import Component
 from aether_operator.observed import components
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_runtime import logs, secrecy
-from aether_services.ingest.adapters import servers
-from aether_services.ingest.settings import Tls
+from aether_services.clients import servers
+from aether_services.clients.servers import Tls
 from aether_testing.servers import tls
 from aether_testing.values import observations
 

@@ -1,15 +1,12 @@
-"""Composes the venue from its settings, and serves it until SIGTERM."""
+"""Composes the venue from its settings."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-import prometheus_client
-import uvloop
-
-from aether_runtime import logs
 from aether_services.contracts.statuses import VenueStatus
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets, recordings
@@ -19,12 +16,14 @@ from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.kit import apps, http_server
 from aether_services.kit.clocks import SystemClock
+from aether_services.kit.process import Composed, Service
 from aether_services.kit.settings import InvalidSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator
 
     import fastapi
+    import prometheus_client
     import uvicorn
 
 log = logging.getLogger(__name__)
@@ -34,26 +33,20 @@ DRAIN_TIMEOUT: Final = 5.0
 LOOPBACK: Final = "127.0.0.1"
 
 
-def main(environ: Mapping[str, str]) -> None:
-    """Run the service.
+@contextlib.asynccontextmanager
+async def compose(settings: Settings, registry: prometheus_client.CollectorRegistry) -> AsyncIterator[Composed]:
+    """Connect the venue with its journal, and with its app for clients and the one for faults.
 
     Raises:
-        InvalidSettings: A setting is invalid, or the recording or the journal that it names cannot be read.
+        InvalidSettings: The recording or the journal cannot be read.
     """
-    settings = Settings.read(environ)
-    logs.set_up(service="exchange_sim")
-    uvloop.run(_run(settings))
-
-
-async def _run(settings: Settings) -> None:
     recording = _recording(settings)
     instruments = {recording.symbol: markets.MARKETS[recording.symbol]} if recording else markets.MARKETS
     try:
         journal = SqliteJournal(settings.journal)
     except (OSError, JournalError) as error:
         raise InvalidSettings(f"AETHER_JOURNAL: {error}") from error
-    try:
-        registry = prometheus_client.CollectorRegistry()
+    with contextlib.closing(journal):
         venue = Venue(
             settings,
             instruments=instruments,
@@ -67,10 +60,7 @@ async def _run(settings: Settings) -> None:
             extra={"feed": settings.feed.value, "markets": len(instruments), "journal": settings.journal.name},
         )
         admin_server = http_server.server(admin.create(venue), host=LOOPBACK, port=settings.admin_port)
-        server = http_server.server(create(venue, registry), host=settings.http_host, port=settings.http_port)
-        await http_server.serve(server, _VenueAndAdmin(venue, admin_server), grace=DRAIN_TIMEOUT)
-    finally:
-        journal.close()
+        yield Composed(app=create(venue, registry), work=_VenueAndAdmin(venue, admin_server))
 
 
 def create(venue: Venue, registry: prometheus_client.CollectorRegistry) -> fastapi.FastAPI:
@@ -112,3 +102,6 @@ class _VenueAndAdmin:
 
     async def drain(self) -> None:
         await self._venue.drain()
+
+
+SERVICE: Final = Service(settings=Settings, compose=compose, grace=DRAIN_TIMEOUT)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 import pydantic
 
-from aether_services.kit import settings
-
-Port = Annotated[int, pydantic.Field(ge=0, le=65535)]
+from aether_services.kit.settings import Port, ServiceSettings
 
 
 class Feed(StrEnum):
@@ -22,13 +20,9 @@ class Feed(StrEnum):
     """A recording of one market's book."""
 
 
-class Settings(settings.Settings):
+class Settings(ServiceSettings):
     """Environment variables with the prefix AETHER_."""
 
-    instance: str
-    """The name of the pod."""
-    release: str
-    """The release of the software."""
     journal: Path
     """The journal's file on the volume; created when it does not exist."""
     feed: Feed = Feed.SYNTHETIC
@@ -38,9 +32,6 @@ class Settings(settings.Settings):
     """The random seed of the synthetic order flow."""
     speed: float = pydantic.Field(default=1.0, gt=0, le=100)
     """The factor by which the market is faster than usual."""
-    http_host: str | None = None
-    """The address to listen on; unset: all addresses of the pod, IPv4 and IPv6."""
-    http_port: Port = 8000
     admin_port: Port = 8001
     """The port of the admin API for faults on demand; on 127.0.0.1 only."""
     trades_days: int = pydantic.Field(default=7, ge=1)

@@ -8,10 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from aether_services.kit import settings
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
+from aether_services.kit.settings import KafkaSettings, NatsSettings, PostgresSettings, ServiceSettings
 
 DEPTHS: Final = (10, 25, 100, 500, 1000)
 
@@ -29,19 +26,11 @@ class Venue(StrEnum):
     KRAKEN = "Kraken"
 
 
-class Tls(StrEnum):
-    """Whether connections to a server use verified TLS."""
-
-    VERIFY = "Verify"
-    OFF = "Disabled"
-
-
-class Settings(settings.Settings):
+class Settings(ServiceSettings, PostgresSettings, KafkaSettings, NatsSettings):
     """Environment variables with the prefix AETHER_."""
 
     instance: Annotated[str, Field(pattern=r"^.*-[0-9]+$")]
     """The name of the pod, which ends with the replica's number."""
-    release: str
     venue: Venue
     venue_ws_url: str
     venue_rest_url: str
@@ -49,23 +38,6 @@ class Settings(settings.Settings):
     """The file with the settings that may change while the service runs."""
     peer_url: str
     """The URL of a replica, with {replica} in place of its number."""
-    kafka_host: str
-    kafka_port: Port
-    kafka_tls: Tls
-    kafka_credentials: Path
-    nats_host: str
-    nats_port: Port
-    nats_tls: Tls
-    nats_credentials: Path
-    postgres_host: str
-    postgres_port: Port
-    postgres_tls: Tls
-    postgres_database: str
-    postgres_credentials: Path
-    http_host: str | None = None
-    """The address to listen on; unset: all addresses of the pod, IPv4 and IPv6."""
-    http_port: Port = 8000
-    log_level: str = "INFO"
     book_depth: Annotated[int, AfterValidator(_served)] = 100
     """Subscribed levels of each side: 10, 25, 100, 500 or 1000."""
     book_refresh_seconds: Annotated[float, Field(ge=5)] = 300

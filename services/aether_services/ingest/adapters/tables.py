@@ -10,56 +10,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import msgspec
-import psycopg
 
-from aether_runtime import network_errors
+from aether_services.clients import postgres
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.adapters import servers
+from aether_services.ingest.adapters import errors
 from aether_services.ingest.core.trade_logs import Cursor
-from aether_services.ingest.ports import CursorMismatch, OutputUnavailable
+from aether_services.ingest.ports import CursorMismatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
+    import psycopg
+
+    from aether_services.clients.servers import Server
     from aether_services.domain.instruments import Instrument, Symbol
-    from aether_services.ingest.adapters.servers import Server
     from aether_services.ingest.core.outboxes import EncodedMessage
     from aether_services.ingest.core.trade_logs import ReceivedTrade
 
-CONNECT: Final = 5
-_CONNECT_CAUSES: Final = (
-    (re.compile("authentication failed|FATAL: *role |no password"), servers.AUTHENTICATION_FAILED),
-    (re.compile('FATAL: *database ".*" does not exist'), "the database does not exist: create it"),
-    (
-        re.compile("the database system is|not yet accepting|terminating connection"),
-        "the server is starting or shutting down: wait, or check its pod",
-    ),
-    (re.compile("too many|remaining connection"), "the server has no free connection: raise max_connections"),
-    (re.compile("pg_hba.conf"), "the server rejects this client: allow it in pg_hba.conf"),
-    (re.compile("permission denied for database"), "the login may not connect: grant CONNECT on the database"),
-)
-_NO_SCHEMA: Final = "the schema is not there yet: the operator creates it, see the condition SchemaReady"
-_BY_SQLSTATE: Final = {
-    "28P01": servers.AUTHENTICATION_FAILED,
-    "28000": servers.AUTHENTICATION_FAILED,
-    "3F000": _NO_SCHEMA,
-    "42P01": _NO_SCHEMA,
-    "42501": "the login lacks a permission on a table: the operator grants it, see the condition SchemaReady",
-    "57014": "a statement timed out: check the load and the locks of the server",
-    "57P01": "the server is shutting down: wait, or check its pod",
-    "57P02": "the server is shutting down: wait, or check its pod",
-    "57P03": "the server is starting or shutting down: wait, or check its pod",
-    "53100": "the disk of the server is full: enlarge its volume",
-    "53300": "the server has no free connection: raise max_connections",
-}
+NAME: Final = "aether-ingest"
 BATCH_INTERVAL: Final = 0.25
 CANDLES_PER_WRITE: Final = datetime.timedelta(days=1)
 MINUTE: Final = datetime.timedelta(minutes=1)
@@ -224,31 +199,9 @@ class Tables:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        login = self._server.login()
-        protected = self._server.ssl_context() is not None
-        ca_file = self._server.ca_file
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                host=self._server.host,
-                port=self._server.port,
-                dbname=self._database,
-                user=login.username,
-                password=login.password,
-                connect_timeout=CONNECT,
-                application_name="aether-ingest",
-                sslmode="verify-full" if protected else "disable",
-                sslrootcert=str(ca_file) if ca_file else "system" if protected else "",
-                options="-c timezone=UTC",
-            )
-        except psycopg.Error as fault:
-            raise OutputUnavailable(self._server.cause(fault, login, _known(fault))) from fault
-        try:
-            yield connection
-        except psycopg.Error as fault:
-            raise OutputUnavailable(self._server.cause(fault, login, _known(fault))) from fault
-        finally:
-            with contextlib.suppress(psycopg.Error):
-                await connection.close()
+        with errors.translated():
+            async with postgres.connected(self._server, self._database, name=NAME) as connection:
+                yield connection
 
 
 class _Sink:
@@ -473,14 +426,4 @@ def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[
         [one.symbol for one in trades],
         [one.trade_id for one in trades],
         [times.to_datetime(one.at) for one in trades],
-    )
-
-
-def _known(fault: psycopg.Error) -> str:
-    """The cause of an error and what to do; empty for one that only the server's text explains."""
-    if fault.sqlstate is not None:
-        return _BY_SQLSTATE.get(fault.sqlstate, "")
-    text = str(fault)  # libpq has no codes for a connection that cannot be opened
-    return next((words for pattern, words in _CONNECT_CAUSES if pattern.search(text)), "") or (
-        network_errors.describe_text(text)
     )

@@ -1,23 +1,30 @@
-"""Addresses and credentials of the servers of the data plane. Credentials are read again for each connection."""
+"""Addresses and credentials of servers. Credentials are read for each connection, so that new ones count."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 from aether_runtime import network_errors, secrecy
-from aether_services.ingest.ports import OutputUnavailable
-from aether_services.ingest.settings import Tls
-
-if TYPE_CHECKING:
-    from typing import Final
 
 CA_FILE: Final = "ca.crt"
 AUTHENTICATION_FAILED: Final = (
     "authentication failed: the server does not have the login yet, or its password is not that of the Secret"
 )
+
+
+class ServerUnavailable(Exception):
+    """A server cannot be reached, or rejects the client; the message has the address and the cause, and no secret."""
+
+
+class Tls(StrEnum):
+    """Whether connections to a server use verified TLS."""
+
+    VERIFY = "Verify"
+    OFF = "Disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -48,14 +55,14 @@ class Server:
         """Read the credentials.
 
         Raises:
-            OutputUnavailable: A file cannot be read.
+            ServerUnavailable: A file cannot be read.
         """
         try:
             username, password = self._read("username"), self._read("password")
             ca_file = self.ca_file
             others = {ca_file.read_text(encoding="utf-8", errors="replace")} if ca_file else set[str]()
         except OSError as fault:
-            raise OutputUnavailable(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
+            raise ServerUnavailable(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
         return Login(username=username, password=password, hidden=frozenset({username, password, *others}))
 
     def cause(self, fault: BaseException, login: Login, known: str = "") -> str:
@@ -84,11 +91,11 @@ class Server:
         """The TLS context; None without TLS.
 
         Raises:
-            OutputUnavailable: ca.crt is not a certificate.
+            ServerUnavailable: ca.crt is not a certificate.
         """
         if self.tls is Tls.OFF:
             return None
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (ssl.SSLError, OSError) as fault:
-            raise OutputUnavailable("credentials: ca.crt is not a certificate") from fault
+            raise ServerUnavailable("credentials: ca.crt is not a certificate") from fault
