@@ -55,6 +55,7 @@ class DeliveryHarness:
         self.complete_symbols: list[Symbol] = []
         self.connections = 0
         self.venue_queries = 0
+        self.observed: list[tuple[float | None, float]] = []
         self.markets = Markets(writer="w", depth=10, trade_log_length=trade_log_length, publish=lambda _: None)
         self.markets.serve([BTC])
         self.delivery = Delivery(
@@ -64,6 +65,7 @@ class DeliveryHarness:
             history=TradeHistory(self, self.clock),  # type: ignore[arg-type]
             clock=self.clock,
             limit=5,
+            observe=lambda late, took: self.observed.append((late, took)),
         )
         self.last_received_at = self.clock.now()
 
@@ -193,12 +195,11 @@ async def test_useless_backfill_reply_is_retried_later(answer: object) -> None:
 
 
 async def test_each_delivery_reports_its_latency_since_receipt_and_its_duration() -> None:
-    harness, observed = DeliveryHarness(), list[tuple[float | None, float]]()
-    harness.delivery.observe = lambda late, took: observed.append((late, took))
+    harness = DeliveryHarness()
     harness.receive(5)
     harness.clock.seconds += 3
     await harness.until(lambda: harness.delivered_trades == [5])
-    late, took = observed[0]
+    late, took = harness.observed[0]
     assert late is not None
     assert late >= 3 > took
 

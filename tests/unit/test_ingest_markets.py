@@ -174,7 +174,7 @@ def test_unusable_book_is_republished_and_each_reason_sent_once(frames: Sequence
 
 def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes]) -> None:
     harness, (snapshot, first, *_) = MarketsHarness(), frames
-    harness.markets.usable_elsewhere = frozenset({BTC})
+    harness.markets.serve([BTC], usable_elsewhere=frozenset({BTC}))
     harness.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
     harness.receive(recordings.INSTRUMENT, snapshot.replace(b'"checksum":', b'"checksum":1'))
     assert harness.books() == []
@@ -182,7 +182,7 @@ def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes
     assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, "ChecksumMismatch")]
     harness.markets.republish(NOW, Nanoseconds(NOW + 4 * times.SECOND))
     assert len(harness.books()) == 2, "what was published here is withdrawn, once"
-    harness.markets.usable_elsewhere = frozenset()
+    harness.markets.serve([BTC])
     harness.markets.republish(NOW, Nanoseconds(NOW + 6 * times.SECOND))
     assert [one.reason for one in harness.books()][2:] == ["ChecksumMismatch"]
 
@@ -197,10 +197,9 @@ def test_first_message_may_be_no_book_but_not_at_once() -> None:
 
 
 def test_venue_latency_is_measured_by_updates_not_snapshots() -> None:
-    harness, waits = MarketsHarness(), list[float]()
-    harness.markets.observe = waits.append
+    harness = MarketsHarness()
     harness.receive({**trade_frame(7), "type": "snapshot"}, trade_frame(8))
-    assert waits == [pytest.approx(0.85948)]
+    assert harness.seconds == [pytest.approx(0.85948)]
 
 
 def test_trades_are_logged_and_a_gap_requests_the_missing_ones() -> None:

@@ -21,11 +21,13 @@ from aether_services.ingest.core import market as one_market
 from aether_services.ingest.core import rejections
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.rejections import RejectionReason
-from aether_services.ingest.metrics import Metrics
+from aether_services.ingest.metrics import Latencies, Metrics
 from aether_services.ingest.service import Ingest
 from aether_testing.values.clocks import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aether_services.ingest.core.outboxes import EncodedMessage
 
 
@@ -62,9 +64,15 @@ BOOK: Final = {
 class MarketsHarness:
     """Markets with one known pair, and the messages that they posted."""
 
-    def __init__(self, *served: Symbol) -> None:
+    def __init__(self, *served: Symbol, observe_delay: Callable[[float], object] = lambda _: None) -> None:
         self.messages: list[EncodedMessage] = []
-        self.markets = Markets(writer="w", depth=10, trade_log_length=100, publish=self.messages.append)
+        self.markets = Markets(
+            writer="w",
+            depth=10,
+            trade_log_length=100,
+            publish=self.messages.append,
+            observe_delay=observe_delay,
+        )
         self.markets.serve(served or (BTC,))
         self.receive("instrument", {"pairs": [PAIR]}, kind="snapshot")
 
@@ -409,12 +417,10 @@ def test_last_trades_of_a_quiet_market_may_be_old() -> None:
 
 
 def test_unexpected_error_is_logged_once_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    harness = MarketsHarness()
-
     def fails(_: float) -> None:
         raise TypeError("a fault of ours")
 
-    harness.markets.observe = fails
+    harness = MarketsHarness(observe_delay=fails)
     for _ in range(3):
         harness.receive("trade", [TRADE])
     assert harness.rejections("trade") == {RejectionReason.UNEXPECTED: 3}
@@ -425,11 +431,11 @@ def test_unexpected_error_is_logged_once_with_its_traceback(caplog: pytest.LogCa
 
 def test_rejections_are_in_the_metrics_and_the_status() -> None:
     nothing: Any = None
+    registry = prometheus_client.CollectorRegistry()
     ingest = Ingest(
         instance="ingest-0", number=0, release="1", writer="w", venue=nothing, outputs=[], instruments=nothing,
-        live=nothing, peers=nothing, clock=Clock(),
+        live=nothing, peers=nothing, clock=Clock(), observer=Latencies(registry),
     )  # fmt: skip
-    registry = prometheus_client.CollectorRegistry()
     Metrics(ingest, registry)
     ingest.markets.serve([BTC])
     frame = {"channel": "trade", "type": "update", "data": [TRADE | {"timestamp": "2027-01-01T00:00:00Z"}]}

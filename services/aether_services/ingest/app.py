@@ -15,7 +15,7 @@ from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.peers import HttpPeers
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core.rejections import Rejections
-from aether_services.ingest.metrics import Metrics
+from aether_services.ingest.metrics import Latencies, Metrics
 from aether_services.ingest.service import Ingest
 from aether_services.ingest.service.ingest import Options
 from aether_services.ingest.settings import Settings, Venue
@@ -60,6 +60,7 @@ async def compose(settings: Settings, registry: prometheus_client.CollectorRegis
             live=LiveFile(settings.live_settings),
             peers=peers,
             clock=clock,
+            observer=Latencies(registry),
             options=Options(
                 depth=settings.book_depth,
                 refresh=settings.book_refresh_seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -25,11 +24,10 @@ BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25,
 """Seconds; 0.25 and 0.3 are the usual objectives for the p99 of a WebSocket."""
 
 
-class Metrics(Collector):
-    """The metrics of one replica."""
+class Latencies:
+    """The histograms of measured times; what ingest's port Observer requires."""
 
-    def __init__(self, ingest: Ingest, registry: CollectorRegistry) -> None:
-        self._ingest = ingest
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._delivery = Histogram(
             "ws_delivery_latency_seconds",
             "Time from the venue's timestamp of a trade or ticker until its receipt",
@@ -49,9 +47,22 @@ class Metrics(Collector):
             buckets=BUCKETS,
             registry=registry,
         )
-        ingest.markets.observe = self._delivery.observe
-        for output in ingest.outputs:
-            output.observe = functools.partial(self._delivered, output.output.name)
+
+    def feed_delay(self, seconds: float) -> None:
+        self._delivery.observe(seconds)
+
+    def delivered(self, output: Output, delay: float | None, duration: float) -> None:
+        if delay is not None:
+            self._output.labels(output).observe(delay)
+        if output is Output.KAFKA:
+            self._publish.observe(duration)
+
+
+class Metrics(Collector):
+    """The metrics of one replica that are read at each scrape."""
+
+    def __init__(self, ingest: Ingest, registry: CollectorRegistry) -> None:
+        self._ingest = ingest
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -96,12 +107,6 @@ class Metrics(Collector):
         )
         yield from self._books(status.books)
         yield from self._outputs(status.outputs)
-
-    def _delivered(self, output: Output, late: float | None, took: float) -> None:
-        if late is not None:
-            self._output.labels(output).observe(late)
-        if output is Output.KAFKA:
-            self._publish.observe(took)
 
     @staticmethod
     def _books(books: Mapping[str, BookState]) -> Iterator[Metric]:

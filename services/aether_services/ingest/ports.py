@@ -195,3 +195,15 @@ class Peers(Protocol):
     async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
         """Replica → markets with a usable book there, for the replicas that answer."""
         ...
+
+
+class Observer(Protocol):
+    """Gets each measured time, in seconds."""
+
+    def feed_delay(self, seconds: float) -> None:
+        """The time from the venue's timestamp of a trade or ticker until its receipt."""
+        ...
+
+    def delivered(self, output: statuses.Output, delay: float | None, duration: float) -> None:
+        """A delivery arrived: the time since the receipt of its oldest item, None where it has none; its duration."""
+        ...

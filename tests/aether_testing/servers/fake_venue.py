@@ -213,8 +213,13 @@ class MarketsHarness:
     def __init__(self, *served: str) -> None:
         self.messages: list[EncodedMessage] = []
         self.seconds: list[float] = []
-        self.markets = Markets(writer="w", depth=10, trade_log_length=100, publish=self.messages.append)
-        self.markets.observe = self.seconds.append
+        self.markets = Markets(
+            writer="w",
+            depth=10,
+            trade_log_length=100,
+            publish=self.messages.append,
+            observe_delay=self.seconds.append,
+        )
         self.markets.serve(map(Symbol, served or (BTC,)))
 
     def receive(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:

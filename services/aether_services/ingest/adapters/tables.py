@@ -154,6 +154,9 @@ class _Ticker(msgspec.Struct, gc=False):
     received: str
 
 
+# Messages are decoded although core has just encoded them: of all that come between two deliveries only the newest of
+# each market is stored, so that costs 0.1 ms for a book of a hundred levels, four times a second at most. The values
+# beside the text would have to be copied for every message, since a book changes: up to a hundred times as often.
 _book: Final = msgspec.json.Decoder(_Book).decode
 _ticker: Final = msgspec.json.Decoder(_Ticker).decode
 

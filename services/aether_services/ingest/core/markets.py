@@ -13,7 +13,7 @@ from aether_services.domain import decimals, times
 from aether_services.domain.books import Book, UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import encoding, fast_path, rejections, wire
+from aether_services.ingest.core import encoding, fast_path, liveness, rejections, wire
 from aether_services.ingest.core.market import Market
 from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.rejections import RejectedValue, RejectionReason, Rejections
@@ -45,27 +45,29 @@ Until then another replica may serve it whose /status was not read yet.
 
 
 class Markets:
-    """All markets of this replica.
+    """All markets of this replica, and the only one that changes their state; the service reads it, and calls this.
 
     Args:
         writer: An id of this process, the prefix of message ids.
         depth: The subscribed depth of books.
         trade_log_length: Trades of each market that are kept in memory.
         publish: Called with each book and ticker message.
+        observe_delay: Called with the seconds from the venue's time of each trade and ticker until its receipt.
         rejections: Counts rejected messages and entries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         writer: str,
         depth: int,
         trade_log_length: int,
         publish: Callable[[EncodedMessage], None],
+        observe_delay: Callable[[float], object] = lambda _: None,
         rejections: Rejections | None = None,
     ) -> None:
         self._writer, self._depth, self._trade_log_length = writer, depth, trade_log_length
-        self._publish_message = publish
+        self._publish_message, self._observe = publish, observe_delay
         self.rejections = rejections or Rejections()
         self._markets: dict[Symbol, Market] = {}
         self._fast_paths: dict[str, tuple[FastPath, Market]] = {}
@@ -93,14 +95,12 @@ class Markets:
         """Markets with a usable book in another replica, as of the last query."""
         self.latest: Nanoseconds = Nanoseconds(0)
         """The newest timestamp of a trade or ticker."""
-        self.observe: Callable[[float], object] = lambda _: None
-        """Called with the seconds from the venue's time of each trade and ticker until its receipt."""
 
     # Served markets.
 
-    def serve(self, symbols: Iterable[Symbol]) -> None:
-        """Serve exactly these markets."""
-        required = set(symbols)
+    def serve(self, symbols: Iterable[Symbol], *, usable_elsewhere: frozenset[Symbol] = frozenset()) -> None:
+        """Serve exactly these markets; those of `usable_elsewhere` have a usable book in another replica."""
+        required, self.usable_elsewhere = set(symbols), usable_elsewhere
         for symbol in set(self._markets) - required:
             del self._markets[symbol]
             self.resubscribe.discard(symbol)
@@ -277,7 +277,7 @@ class Markets:
         else:
             usable = book.update(bids, asks, checksum)
         if usable and market.snapshot_is_stale(venue_time):
-            self.withdraw_contradicted(market, received)
+            self._withdraw_contradicted(market, received)
         elif usable:
             self._publish(market, book, at, received)
         elif book.unusable is UnusableReason.CROSSED:
@@ -285,7 +285,7 @@ class Markets:
         else:
             self._book_failed(market, received)
 
-    def withdraw_contradicted(self, market: Market, now: Nanoseconds) -> None:
+    def _withdraw_contradicted(self, market: Market, now: Nanoseconds) -> None:
         """Withdraw a book that ticker or trades contradict."""
         if market.book is not None:
             market.book.invalidate(UnusableReason.CONTRADICTED)
@@ -323,15 +323,32 @@ class Markets:
         if market.trade_log.has_gap:
             self.backfill.add(market.symbol)
 
-    def add_from_rest(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
+    def add_from_rest(
+        self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool
+    ) -> Sequence[Trade] | None:
         """Add trades from REST.
 
         Args:
             market: Their market.
-            trades: The trades in order.
+            trades: The trades in order; some may have arrived over the WebSocket meanwhile.
             now: The time.
             after_gap: Whether they directly follow the last known trade, so that ids left out do not exist.
+
+        Returns:
+            The new ones; None where ids are left out before them that REST may still return.
         """
+        last = market.trade_log.last
+        missing = [one for one in trades if last is None or one.trade_id > last.trade_id]
+        if missing and not market.may_follow_gap(missing[0].trade_id, now):
+            if not (market.trade_log.has_gap or market.withheld):  # so that the missing trades are queried again
+                self.withhold(market, "Trades: trade ids are missing", now)
+            return None
+        market.confirm_trades(now, has_new=bool(missing))
+        if missing:
+            self._add_missing(market, missing, now, after_gap=after_gap)
+        return missing
+
+    def _add_missing(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
         received = [ReceivedTrade(one, now) for one in trades]
         market.liveness.trade_received(trades[-1])
         if after_gap:
@@ -373,7 +390,7 @@ class Markets:
     def _observe_delay(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
         self.latest = max(self.latest, at)
         if kind == _UPDATE:  # a snapshot has old events
-            self.observe(max(0, received - at) / times.SECOND)
+            self._observe(max(0, received - at) / times.SECOND)
 
     def _prepare_book(self, market: Market) -> None:
         """Create a market's book once its decimals are known, and again when they change."""
@@ -396,6 +413,86 @@ class Markets:
     def restart_trade_log(self, market: Market) -> None:
         """The venue's trade ids started over: forget the old trades. Outputs detect it by their cursors."""
         market.trade_log = TradeLog(self._trade_log_length)
+
+    # What the service reports and asks.
+
+    def connection_opened(self) -> None:
+        """There is a new connection, whose subscriptions have no data yet."""
+        self.data_received.clear()
+
+    def take_data_received(self) -> Iterable[tuple[Channel, Symbol | None]]:
+        """The subscriptions with new data since the last call."""
+        if not self.data_received:
+            return ()
+        taken, self.data_received = self.data_received, set()
+        return taken
+
+    def take_resubscription(self, market: Market) -> bool:
+        """Whether a market's book must be subscribed to again; the request counts as carried out."""
+        # A crossed book is in sync: its next update may make it usable.
+        required = market.symbol in self.resubscribe or market.book is None or not market.book.in_sync
+        self.resubscribe.discard(market.symbol)
+        return required
+
+    def snapshot_late(self, market: Market, now: Nanoseconds) -> None:
+        """A requested snapshot did not come: withdraw the old book, which stayed in use until now."""
+        if market.book is not None and market.book.in_sync:
+            market.book.invalidate(UnusableReason.WAITING)
+            self.withdraw(market, now)
+
+    def check_channels(
+        self, market: Market, now: Nanoseconds, *, ticker_subscribed_for: Nanoseconds | None
+    ) -> list[Channel]:
+        """Check a market's channels against each other.
+
+        A contradicted book is withdrawn, and a book that was crossed for long is to be subscribed to again.
+
+        Args:
+            market: The market.
+            now: The time.
+            ticker_subscribed_for: How long the ticker has been subscribed to; None if it is not.
+
+        Returns:
+            The other channels that are silent.
+        """
+        silent: list[Channel] = []
+        for channel in liveness.silent(market, now, ticker_subscribed_for=ticker_subscribed_for):
+            if channel is Channel.BOOK:
+                self._withdraw_contradicted(market, now)
+            else:
+                silent.append(channel)
+        if liveness.crossed_for_long(market, now):
+            self.resubscribe.add(market.symbol)
+        return silent
+
+    def quiet_market_queried(
+        self, market: Market, missed: Sequence[Trade], now: Nanoseconds, *, subscribed_for: Nanoseconds
+    ) -> bool:
+        """REST was queried about a quiet market; returns whether that shows that its trade channel is silent.
+
+        Args:
+            market: The market.
+            missed: The trades, in order, that the channel did not send.
+            now: The time.
+            subscribed_for: How long the channel has been subscribed to.
+        """
+        if not missed:
+            market.liveness.trades_confirmed(now)
+            return False
+        market.gaps += 1
+        return subscribed_for >= liveness.SUBSCRIBED_FOR and market.liveness.trades_missed(missed, now)
+
+    def needs_backfill(self, symbol: Symbol) -> bool:
+        """Whether trades of a market are missing; where not, the request for them is dropped."""
+        market = self._markets.get(symbol)
+        missing = market is not None and (market.trade_log.has_gap or bool(market.withheld))
+        if not missing:
+            self.backfill.discard(symbol)
+        return missing
+
+    def instruments_requested(self) -> None:
+        """The list of instruments will be loaded again."""
+        self.instruments_outdated = False
 
     # Publishing.
 

@@ -66,15 +66,9 @@ class ChannelMonitor:
         }
         for market in markets:
             since = self._subscribed_since.get((Channel.TICKER, market.symbol))
-            for channel in liveness.silent(
-                market, now, ticker_subscribed_for=None if since is None else Nanoseconds(now - since)
-            ):
-                if channel is Channel.BOOK:
-                    self._markets.withdraw_contradicted(market, now)
-                else:
-                    subscriptions.resubscribe((channel, market.symbol), elapsed)
-            if liveness.crossed_for_long(market, now):
-                self._markets.resubscribe.add(market.symbol)
+            subscribed_for = None if since is None else Nanoseconds(now - since)
+            for channel in self._markets.check_channels(market, now, ticker_subscribed_for=subscribed_for):
+                subscriptions.resubscribe((channel, market.symbol), elapsed)
         while self._missed:
             subscriptions.resubscribe((Channel.TRADE, self._missed.pop()), elapsed)
         self._report(subscriptions)
@@ -123,7 +117,5 @@ class ChannelMonitor:
     def query_answered(self, market: Market, missed: Sequence[Trade], now: Nanoseconds) -> None:
         """Apply the result of a REST query: `missed` are the trades, in order, that the channel did not send."""
         since = self._subscribed_since.get((Channel.TRADE, market.symbol), now)
-        if not missed:
-            market.liveness.trades_confirmed(now)
-        elif now - since >= liveness.SUBSCRIBED_FOR and market.liveness.trades_missed(missed, now):
+        if self._markets.quiet_market_queried(market, missed, now, subscribed_for=Nanoseconds(now - since)):
             self._missed.add(market.symbol)

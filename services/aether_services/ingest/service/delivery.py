@@ -66,12 +66,22 @@ class Delivery:
         history: For trades that the trade log no longer has.
         clock: The time.
         limit: Messages that may queue before they are conflated.
+        observe: Called after each delivery with the seconds since the receipt of its oldest item, None where it has
+            none, and with its duration.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
-        self, *, output: Output, markets: Markets, receiver: Receiver, history: TradeHistory, clock: Clock, limit: int
+        self,
+        *,
+        output: Output,
+        markets: Markets,
+        receiver: Receiver,
+        history: TradeHistory,
+        clock: Clock,
+        limit: int,
+        observe: Callable[[float | None, float], object] = lambda *_: None,
     ) -> None:
-        self.output = output
+        self.output, self._observe = output, observe
         self._markets, self._receiver, self._history, self._clock = markets, receiver, history, clock
         self._rejections = markets.rejections
         self._outage_log = OutageLog(log, down="output_unavailable", up="output_connected", clock=clock)
@@ -96,8 +106,6 @@ class Delivery:
         self._conflated, self._conflated_at = 0, float("-inf")
         self.total = 0
         """Rows or messages delivered since the start."""
-        self.observe: Callable[[float | None, float], object] = lambda *_: None
-        """Called after each delivery with the seconds since the receipt of its oldest item, and with its duration."""
 
     def enqueue(self, message: EncodedMessage) -> None:
         self.outbox.put(message)
@@ -170,7 +178,7 @@ class Delivery:
             del self._cursors[symbol]
         self._count(arrived)
         late = None if oldest is None else (self._clock.now() - oldest) / times.SECOND
-        self.observe(late, self._clock.elapsed() - began)
+        self._observe(late, self._clock.elapsed() - began)
 
     def _update_cursors(self, sink: Sink) -> None:
         """Query the output's cursors in new markets, in the background since it may take a while."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.times import Nanoseconds
     from aether_services.ingest.core.outboxes import EncodedMessage
-    from aether_services.ingest.ports import InstrumentStore, LiveSettings, LiveSettingsSource, Output, Peers, Venue
+    from aether_services.ingest.ports import (
+        InstrumentStore,
+        LiveSettings,
+        LiveSettingsSource,
+        Observer,
+        Output,
+        Peers,
+        Venue,
+    )  # fmt: skip
     from aether_services.kit.clocks import Clock
 
 log = logging.getLogger(__name__)
@@ -73,6 +82,7 @@ class Ingest:
         live: The live settings.
         peers: The other replicas.
         clock: The time.
+        observer: Gets each measured time.
         options: Tuning parameters.
         rejections: Counts rejected messages and entries; shared with the venue's adapter.
     """
@@ -90,6 +100,7 @@ class Ingest:
         live: LiveSettingsSource,
         peers: Peers,
         clock: Clock,
+        observer: Observer,
         options: Options | None = None,
         rejections: Rejections | None = None,
     ) -> None:
@@ -106,6 +117,7 @@ class Ingest:
             depth=options.depth,
             trade_log_length=options.trade_log_length,
             publish=self._publish,
+            observe_delay=observer.feed_delay,
             rejections=rejections,
         )
         self.instrument_list = InstrumentListReader(venue, instruments, clock, rejections)
@@ -128,6 +140,7 @@ class Ingest:
                 history=history,
                 clock=clock,
                 limit=options.outbox_limit,
+                observe=functools.partial(observer.delivered, output.name),
             )
             for output in outputs
         ]
@@ -165,8 +178,10 @@ class Ingest:
             if self._settings is not None:
                 now = self._settings
                 usable = await self._peers.usable(now.replicas)
-                self.markets.usable_elsewhere = frozenset().union(*usable.values())
-                self.markets.serve(self._assignment.assign(now.pairs, now.replicas, usable, leaving=self.draining))
+                self.markets.serve(
+                    self._assignment.assign(now.pairs, now.replicas, usable, leaving=self.draining),
+                    usable_elsewhere=frozenset().union(*usable.values()),
+                )
             await self._clock.sleep(POLL_INTERVAL)
 
     async def _republish_loop(self) -> None:
@@ -174,7 +189,8 @@ class Ingest:
             await self._clock.sleep(REPUBLISH_INTERVAL)
             self.markets.republish(self.receiver.last_received_at, self._clock.now())
             if self.markets.instruments_outdated and self.instrument_list.request_reload():
-                self.markets.instruments_outdated, self.receiver.refresh_instruments = False, True
+                self.markets.instruments_requested()
+                self.receiver.refresh_instruments = True
             for output in self.outputs:
                 output.check_conflation()
             self._notify()

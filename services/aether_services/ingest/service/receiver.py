@@ -152,7 +152,7 @@ class Receiver:
 
     async def _run_session(self, connection: Connection) -> None:
         self._subscriptions = self._new_subscriptions()
-        self._markets.data_received.clear()
+        self._markets.connection_opened()
         self._channels.connection_opened()
         self.connected, self.detail = True, ""
         self.last_received_at = self._pinged = began = self._clock.now()
@@ -181,8 +181,8 @@ class Receiver:
 
     def _handle_frame(self, frame: str, received: Nanoseconds) -> None:
         reply, elapsed = self._markets.receive(frame, received), self._clock.elapsed()
-        while self._markets.data_received:
-            self._subscriptions.data_received(self._markets.data_received.pop(), elapsed)
+        for key in self._markets.take_data_received():
+            self._subscriptions.data_received(key, elapsed)
         if reply is None:
             self._on_received()
         elif (result := self._subscriptions.handle_reply(reply, elapsed)) is not None and result.error:
@@ -228,14 +228,11 @@ class Receiver:
         for market in self._markets.all():
             key = (Channel.BOOK, market.symbol)
             late = self._subscriptions.snapshot_wait(key, elapsed) >= subscriptions.SNAPSHOT_TIMEOUT[Channel.BOOK]
-            # A crossed book is in sync: its next update may make it usable.
-            in_sync = market.book is not None and market.book.in_sync
-            if late and in_sync and market.book is not None:  # the old book stayed in use during its refresh
-                market.book.invalidate(UnusableReason.WAITING)
-                self._markets.withdraw(market, now)
-            if not in_sync or market.symbol in self._markets.resubscribe:
+            again = self._markets.take_resubscription(market)
+            if late:
+                self._markets.snapshot_late(market, now)
+            if again:
                 self._subscriptions.resubscribe(key, elapsed)
-                self._markets.resubscribe.discard(market.symbol)
                 continue
             if market.verified_at - market.snapshot_at >= subscriptions.STABLE_AFTER * times.SECOND:
                 self._subscriptions.mark_stable(key)
@@ -251,12 +248,11 @@ class Receiver:
             await self._clock.sleep(TICK)
 
     async def _backfill(self, symbol: Symbol) -> None:
-        market = self._markets.get(symbol)
-        until, pause = self._backfill_pauses.get(symbol, (0.0, 0.5))
-        if market is None or not (market.trade_log.has_gap or market.withheld):
-            self._markets.backfill.discard(symbol)
+        if not self._markets.needs_backfill(symbol):
             self._backfill_pauses.pop(symbol, None)
-        elif market.trade_log.last is None or self._clock.elapsed() < until:
+            return
+        market, (until, pause) = self._markets[symbol], self._backfill_pauses.get(symbol, (0.0, 0.5))
+        if market.trade_log.last is None or self._clock.elapsed() < until:
             pass  # without a last trade, `_query_quiet_market` queries the newest ones
         elif await self._query_trades(market, market.trade_log.last):
             self._backfill_pauses.pop(symbol, None)
@@ -275,7 +271,6 @@ class Receiver:
         self._next_query_at = elapsed + QUERY_SHARE * self._rest_interval * self.reconnect_policy.replicas
         missing = await self._query_trades(market, market.trade_log.last)
         if missing is not None:
-            market.gaps += bool(missing)
             self._channels.query_answered(market, missing, self._clock.now())
 
     async def _query_trades(self, market: Market, cursor: Cursor | None) -> Sequence[Trade] | None:
@@ -292,18 +287,8 @@ class Receiver:
             if isinstance(fault, InvalidTrades):
                 self._markets.withhold(market, str(fault), self._clock.now())
             return None
-        # Some may have arrived over the WebSocket meanwhile.
-        missing = [
-            one for one in trades if market.trade_log.last is None or one.trade_id > market.trade_log.last.trade_id
-        ]
-        now = self._clock.now()
-        if missing and not market.may_follow_gap(missing[0].trade_id, now):
-            if not (market.trade_log.has_gap or market.withheld):  # so that the missing trades are queried again
-                self._markets.withhold(market, "Trades: trade ids are missing", now)
-            return None
-        market.confirm_trades(now, has_new=bool(missing))
+        missing = self._markets.add_from_rest(market, trades, self._clock.now(), after_gap=cursor is not None)
         if missing:
-            self._markets.add_from_rest(market, missing, now, after_gap=cursor is not None)
             log.info("gap_filled", extra={"symbol": symbol, "after": after, "trades": len(missing)})
             self._on_received()
         return missing
