@@ -1,38 +1,18 @@
-"""What must agree with the chart and the operator's image: configuration, servers, and imports."""
+"""What must agree with the chart: configuration, servers, CRDs and messages."""
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
-import tomllib
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from aether_cli import installer
-from aether_cli.local import images
 from aether_operator.api.platforms import Server
 from aether_operator.kube import api_client
 
 TOP: Final = Path(__file__).resolve().parents[2]
 CHART: Final = TOP / "helm/aether-operator"
-DISTRIBUTIONS: Final = {"nats": "nats-py", "yaml": "pyyaml", "prometheus_client": "prometheus-client"}
-"""Module → distribution, where the names differ."""
-
-
-def names(lines: list[str]) -> set[str]:
-    """The distributions that requirements name, without extras and versions."""
-    return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line))}
-
-
-def required() -> set[str]:
-    return names((TOP / "images/operator/requirements.in").read_text().splitlines())
-
-
-def locked(path: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[\w+\])?==(\S+)", (TOP / path).read_text(), re.MULTILINE))
 
 
 def test_up_brings_images_for_exactly_the_servers_of_a_platform() -> None:
@@ -52,29 +32,3 @@ def test_operator_knows_the_messages_of_the_admission_policies() -> None:
     state, colon, rest = api_client.NAMESPACE_DELETING.partition(":")
     assert f"(variables.terminating ? ' {state}' : " in finalizers
     assert f"'{colon}{rest}'" in finalizers
-
-
-def test_operator_image_has_exactly_what_the_operator_imports() -> None:
-    imported = {
-        name.partition(".")[0]
-        for package in ("operator/aether_operator", images.RUNTIME)
-        for path in (TOP / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        for name in (
-            [one.name for one in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom) and not node.level
-            else []
-        )
-    }
-    others = imported - set(sys.stdlib_module_names) - {"aether_operator", "aether_runtime", ""}
-    assert {DISTRIBUTIONS.get(name, name) for name in others} == required()
-
-
-def test_the_operator_s_image_has_the_versions_that_are_tested() -> None:
-    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    assert required() <= names(project["dependencies"])
-    everything, image = locked("requirements.lock"), locked("images/operator/requirements.lock")
-    assert required() <= set(image)
-    assert image.items() <= everything.items()

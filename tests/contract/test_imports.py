@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -11,29 +12,108 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from aether_cli.local import images
 from aether_services import __main__ as program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 TOP: Final = Path(__file__).resolve().parents[2]
+DISTRIBUTIONS: Final = {
+    "nats": "nats-py",
+    "prometheus_client": "prometheus-client",
+    "starlette": "fastapi",
+    "yaml": "pyyaml",
+}
+"""Module → distribution that brings it, where the names differ."""
+HEAVY: Final = {
+    "aiohttp", "aiokafka", "alembic", "kopf", "kubernetes", "nats", "psycopg", "pytest", "redis", "rich", "sqlalchemy",
+    "sqlite3", "typer",
+}  # fmt: skip
+"""Packages that take memory and time: clients, drivers, and what only commands and tests need."""
 
 
-def imported(folder: Path) -> Iterator[str]:
-    """The top-level packages that a package's modules import."""
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a module imports, or all the modules of a package."""
+    for module in [path] if path.is_file() else path.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Import):
-                yield from (one.name.partition(".")[0] for one in node.names)
+                yield from (one.name for one in node.names)
             elif isinstance(node, ast.ImportFrom):
-                assert not node.level, f"{path}: a relative import"
-                yield str(node.module).partition(".")[0]
+                assert not node.level, f"{module}: a relative import"
+                yield from (f"{node.module}.{one.name}" for one in node.names)
+
+
+def packages(*paths: Path) -> set[str]:
+    """The packages that they import, without their modules."""
+    return {name.partition(".")[0] for path in paths for name in imported(path)}
 
 
 def test_the_shared_package_imports_only_the_standard_library() -> None:
-    found = set(imported(TOP / "services/aether_runtime"))
+    found = packages(TOP / images.RUNTIME)
     assert "logging" in found
     assert found - {"aether_runtime"} <= sys.stdlib_module_names
+
+
+# What each image and process needs, and no more.
+
+
+def names(lines: Iterable[str]) -> set[str]:
+    """The distributions that requirements name, without extras and versions."""
+    return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line))}
+
+
+def required(image: str) -> set[str]:
+    return names((TOP / f"images/{image}/requirements.in").read_text().splitlines())
+
+
+def locked(path: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[\w+\])?==(\S+)", (TOP / path).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("image", "indirect"), [("operator", set()), ("service", {"websockets"})])
+def test_image_has_exactly_what_its_packages_import(image: str, indirect: set[str]) -> None:
+    """`indirect` is imported under a name that no code of ours has: uvicorn's implementation of WebSockets."""
+    (definition,) = (one for one in images.CATALOGUE if one.name == image)
+    found = packages(*(TOP / part for part in definition.extra)) - set(sys.stdlib_module_names)
+    others = {name for name in found if not name.startswith("aether_")}
+    assert {DISTRIBUTIONS.get(name, name) for name in others} | indirect == required(image)
+
+
+@pytest.mark.parametrize("image", ["operator", "service"])
+def test_image_has_the_versions_that_are_tested(image: str) -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    assert required(image) <= names(project["dependencies"])
+    everything, versions = locked("requirements.lock"), locked(f"images/{image}/requirements.lock")
+    assert required(image) <= set(versions)
+    assert versions.items() <= everything.items()
+
+
+def used(package: Path) -> set[str]:
+    """The heavy packages that a package imports, directly or by a client that services share."""
+    clients = {name.split(".")[2] for name in imported(package) if name.startswith("aether_services.clients.")}
+    return HEAVY & packages(package, *(TOP / f"services/aether_services/clients/{name}.py" for name in clients))
+
+
+@pytest.mark.parametrize(
+    ("package", "start"),
+    [
+        ("operator/aether_operator", "aether_operator.__main__"),
+        *((f"services/aether_services/{name}", f"aether_services.{name}.app") for name in program.SERVICES),
+    ],
+)
+def test_process_loads_no_heavy_package_that_it_does_not_use(package: str, start: str) -> None:
+    script = f"import importlib, sys; importlib.import_module({start!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert HEAVY & loaded == used(TOP / package)
+
+
+def test_venue_uses_no_client_but_its_journal() -> None:
+    assert used(TOP / "services/aether_services/exchange_sim") == {"sqlite3"}
+
+
+# Inside a service.
 
 
 def test_every_module_of_a_service_has_a_layer() -> None:
