@@ -284,3 +284,52 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
                 assert await answer.text() == "ok\n"
         os.kill(os.getpid(), signal.SIGTERM)
         await task
+
+
+# ---- the process of a service
+
+
+PROCESS: Final = """
+import asyncio, contextlib, os, signal, sys
+import prometheus_client
+from aether_services.kit import process
+from aether_services.kit.settings import ServiceSettings
+
+class Work:
+    async def run(self):
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+    async def drain(self):
+        print("drained")
+
+async def app(scope, receive, send):
+    await send({"type": await receive() and "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+@contextlib.asynccontextmanager
+async def compose(settings, registry):
+    found = prometheus_client.generate_latest(registry).decode()
+    print(settings.instance, "process_resident_memory_bytes" in found)
+    yield process.Composed(app=app, work=Work())
+    print("closed")
+
+process.run("toy", process.Service(settings=ServiceSettings, compose=compose, grace=5), os.environ)
+print("ended")
+"""
+
+
+def test_process_composes_its_service_drains_on_sigterm_and_closes() -> None:
+    given = {
+        "AETHER_INSTANCE": "toy-0",
+        "AETHER_RELEASE": "1",
+        "AETHER_HTTP_HOST": "127.0.0.1",
+        "AETHER_HTTP_PORT": "0",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", PROCESS], cwd=SERVICES, env=given, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ended.stdout.split("\n") == ["toy-0 True", "drained", "closed", "ended", ""]
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["service"], line["event"]) for line in lines] == [("toy", "draining"), ("toy", "stopped")]

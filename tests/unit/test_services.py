@@ -33,11 +33,22 @@ def test_unknown_service_exits_64_and_lists_those_there_are(
     assert capsys.readouterr().err == f"aether_services: name one service of {', '.join(program.SERVICES)}\n"
 
 
-def test_missing_settings_exit_78_and_are_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in os.environ if name.startswith("AETHER_")]:
-        monkeypatch.delenv(name)
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of the process, without a setting of a service."""
+    empty: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", empty)
+    return empty
+
+
+@pytest.mark.usefixtures("environ")
+def test_missing_settings_exit_78_and_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["exchange_sim"]) == os.EX_CONFIG
     words = capsys.readouterr().err
     assert [f"AETHER_{name}: Field required" in words for name in ("INSTANCE", "RELEASE", "JOURNAL")] == [True] * 3
+
+
+def test_unknown_log_level_exits_78_and_is_named(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    environ |= {"AETHER_INSTANCE": "venue-0", "AETHER_RELEASE": "1", "AETHER_JOURNAL": "j", "AETHER_LOG_LEVEL": "loud"}
+    assert program.main(["exchange_sim"]) == os.EX_CONFIG
+    assert "AETHER_LOG_LEVEL: Input should be 'DEBUG'" in capsys.readouterr().err
