@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Output,
         Peers,
         Venue,
-    )  # fmt: skip
+    )
     from aether_services.kit.clocks import Clock
 
 log = logging.getLogger(__name__)
