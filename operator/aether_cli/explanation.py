@@ -18,7 +18,7 @@ from aether_cli.status_view import Object, coloured, generation_note, is_reconci
 from aether_operator.api import platforms as api
 from aether_operator.api import reasons
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
-from aether_operator.catalog.components import COMPONENTS, Component
+from aether_operator.catalog.components import COMPONENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,7 @@ PLACEHOLDER: Final = "…"
 """What the user replaces in a command line."""
 SPEC: Final = "spec"
 """The part of problems that belong to no other part; the operator reports them in the Ready condition only."""
-PART_CONDITIONS: Final[Mapping[ConditionType, str]] = {
-    one: one.removesuffix("Ready").lower()
-    for one in ConditionType
-    if one.endswith("Ready") and one is not ConditionType.READY
-}
+PART_CONDITIONS: Final[Mapping[ConditionType, str]] = {one: one.part for one in ConditionType if one.part}
 """Condition → the part that it is about, as the operator's messages name it."""
 _LAST: Final = (Reason.ROLLING_OUT, Reason.PROGRESSING)
 """Reasons that usually follow from another cause."""
@@ -93,7 +89,7 @@ def causes(item: Object) -> list[Cause]:
         for kind, part in PART_CONDITIONS.items()
         if kind in conditions and conditions[kind]["status"] != "True"
     }
-    dependencies = _dependencies(item) if item["kind"] == api.KIND else {}
+    dependencies = dependencies_of(item) if item["kind"] == api.KIND else {}
     roots = [part for part in bad if not _waits(part, bad, dependencies)]
     waiting: dict[str, list[str]] = {part: [] for part in roots}
     for part in [one for one in bad if one not in roots]:
@@ -123,16 +119,23 @@ def _urgency(cause: Cause) -> tuple[bool, bool]:
     return explained is None or explained.remedy is not Remedy.USER, cause.reason in _LAST
 
 
-def _dependencies(platform: Object) -> dict[str, tuple[str, ...]]:
+def dependencies_of(platform: Object) -> dict[str, tuple[str, ...]]:
     """Part of a platform → the parts that it waits for."""
-    simulated = venue(platform)["name"] == api.VenueName.SIMULATED
-    servers = tuple(server.value for server in COMPONENTS[Component.INGEST].servers)
-    return {
-        "schema": (api.Server.POSTGRES.value,),
-        "topics": (api.Server.KAFKA.value,),
-        "venue": () if simulated else ("ingest",),  # ingest reports on a real venue
-        "ingest": (*servers, "schema", "topics", "venue"),
-    }
+    name = venue(platform)["name"]
+    schema, topics = ConditionType.SCHEMA_READY.part, ConditionType.TOPICS_READY.part
+    found: dict[str, tuple[str, ...]] = {schema: (api.Server.POSTGRES.value,), topics: (api.Server.KAFKA.value,)}
+    for row in COMPONENTS.values():
+        if name not in row.venues and set(row.venues) < set(api.VenueName):
+            # It simulates a venue, and what calls the real one reports on that.
+            found[row.condition.part] = tuple(one.condition.part for one in COMPONENTS.values() if one.calls_venue)
+            continue
+        found[row.condition.part] = (
+            *(server.value for server in row.servers),
+            *((schema,) if row.database_user is not None else ()),
+            *((topics,) if row.topics else ()),
+            *(COMPONENTS[called].condition.part for called in row.calls if called is not row.component),
+        )
+    return found
 
 
 def _waits(part: str, bad: Mapping[str, Object], dependencies: Mapping[str, tuple[str, ...]]) -> bool:

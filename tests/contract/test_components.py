@@ -17,7 +17,10 @@ from aether_operator.catalog import components
 from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import environments, networkpolicies
 from aether_operator.observed import child_refs
-from aether_operator.observed import components as reports
+from aether_operator.status import components as component_status
+from aether_operator.status.components import ingest
+from aether_operator.status.components.exchange_sim import VenueReport
+from aether_operator.status.components.ingest import IngestReport
 from aether_services import __main__ as program
 from aether_services.contracts.statuses import (
     BookState,
@@ -36,6 +39,7 @@ from aether_services.ingest.core import wire
 from aether_testing.values import observations, policies
 
 if TYPE_CHECKING:
+    from aether_operator.observed.components import ComponentReport
     from aether_services.kit.settings import Settings
 
 GUIDE: Final = Path(__file__).resolve().parents[2] / "docs/guide/operator.md"
@@ -95,15 +99,14 @@ def test_catalog_lists_the_services_that_the_program_knows() -> None:
 
 @pytest.mark.parametrize("component", Component)
 def test_component_gets_the_settings_it_needs_and_no_undeclared_ones(component: Component) -> None:
-    declared = _settings(component).variables()
-    assert components.variables(component) == set(_env(component))
-    assert {name for name, needed in declared.items() if needed} <= components.variables(component) <= set(declared)
+    declared, given = _settings(component).variables(), set(_env(component))
+    assert {name for name, needed in declared.items() if needed} <= given <= set(declared)
 
 
 @pytest.mark.parametrize("component", Component)
 def test_settings_left_at_their_default_are_listed_with_a_reason(component: Component) -> None:
     left = [name for of, name, _ in NOT_SET if of is component]
-    assert sorted(left) == sorted(set(_settings(component).variables()) - components.variables(component))
+    assert sorted(left) == sorted(set(_settings(component).variables()) - set(_env(component)))
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -152,8 +155,8 @@ def test_status_version_is_the_one_the_operator_parses() -> None:
     assert get_args(StatusVersion) == (components.STATUS_VERSION,)
 
 
-def _read(status: Status, component: Component) -> reports.ComponentReport:
-    return reports.read(status.model_dump_json(), component)
+def _read(status: Status, component: Component) -> ComponentReport:
+    return component_status.read(status.model_dump_json(), component)
 
 
 def test_operator_parses_the_status_of_ingest() -> None:
@@ -170,34 +173,33 @@ def test_operator_parses_the_status_of_ingest() -> None:
         },
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
     )
-    assert _read(status, Component.INGEST) == reports.ComponentReport(
+    assert _read(status, Component.INGEST) == IngestReport(
         reason=Reason.READY,
         failing={"feed": "closed"},
         settings="0123456789ab",
         system="maintenance",
         disconnected="closed",
         received=True,
-        books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
+        books={"BTC/USD": "", "FOO/USD": ingest.UNKNOWN_PAIR},
         trades={"BTC/USD": "trade 7: no number"},
         silent={"BTC/USD": ("book", "trade")},
         outputs={"kafka": "no broker", "tables": ""},
     )
-    before = status.model_copy(update={"feed": Feed(connected=False)})
-    assert not _read(before, Component.INGEST).received
+    before = _read(status.model_copy(update={"feed": Feed(connected=False)}), Component.INGEST)
+    assert isinstance(before, IngestReport)
+    assert not before.received
 
 
 def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
     assert (books.UnusableReason.CONTRADICTED.value, wire.Channel.BOOK.value) == (
-        reports.BOOK_CONTRADICTED,
-        reports.BOOK,
+        ingest.BOOK_CONTRADICTED,
+        ingest.BOOK,
     )
 
 
 def test_operator_parses_the_status_of_the_simulated_venue() -> None:
     status = VenueStatus(**COMMON, service="exchange_sim", ready=True, system="online", clients=1, trades=5)
-    assert _read(status, Component.EXCHANGE_SIM) == reports.ComponentReport(
-        reason=Reason.READY, ready=True, system="online"
-    )
+    assert _read(status, Component.EXCHANGE_SIM) == VenueReport(reason=Reason.READY, ready=True, system="online")
 
 
 def test_default_pairs_of_a_platform_are_simulated_markets() -> None:

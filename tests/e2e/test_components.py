@@ -17,8 +17,9 @@ from aether_operator.catalog import components, names
 from aether_operator.catalog.components import Component
 from aether_operator.catalog.releases import Release
 from aether_operator.kube import api_client
-from aether_operator.observed import components as reports
 from aether_operator.observed import kinds
+from aether_operator.status import components as component_status
+from aether_operator.status.components.exchange_sim import VenueReport
 from aether_testing.values import builders, observations
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, 
         return node.kubectl.raw(market_data.proxy_path(node_namespace.name, pod, "status"), deadline=10)
 
     text = node.kubectl.text("get", "--raw", market_data.proxy_path(node_namespace.name, pod, "status"))
-    report = reports.read(text, Component.EXCHANGE_SIM)
-    assert (report.reason, report.ready, report.system) == (Reason.READY, True, "online")
+    report = component_status.read(text, Component.EXCHANGE_SIM)
+    assert report == VenueReport(reason=Reason.READY, ready=True, system="online")
     assert status()["instance"] == pod
     assert status()["release"] == node.images["service"].rpartition(":")[2]
     ends = time.monotonic() + 60

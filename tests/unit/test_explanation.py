@@ -144,6 +144,19 @@ def test_every_problem_is_shown_or_follows_from_one_that_is(state: states.State)
     assert all(one.message for one in found)
 
 
+@pytest.mark.parametrize(
+    ("venue", "of_venue"), [("Simulated", set()), ("Kraken", {"ingest"}), ("of a newer release", {"ingest"})]
+)
+def test_parts_wait_for_what_their_rows_name(venue: str, of_venue: set[str]) -> None:
+    found = explanation.dependencies_of({"spec": {"venue": {"name": venue}}})
+    assert {part: set(others) for part, others in found.items()} == {
+        "schema": {"postgres"},
+        "topics": {"kafka"},
+        "venue": of_venue,
+        "ingest": {"postgres", "kafka", "nats", "schema", "topics", "venue"},
+    }
+
+
 def test_healthy_platform_has_no_cause() -> None:
     platform = observations.a_platform()
     status = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))

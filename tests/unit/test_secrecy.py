@@ -18,8 +18,9 @@ import sqlalchemy
 from aether_operator import desired
 from aether_operator.api.platforms import Server
 from aether_operator.catalog.components import Component
-from aether_operator.observed import components
 from aether_operator.observed.endpoints import Endpoint, SecretText
+from aether_operator.status import components
+from aether_operator.status.components.ingest import IngestReport
 from aether_runtime import logs, secrecy
 from aether_services.clients import servers
 from aether_services.clients.servers import Tls
@@ -27,7 +28,7 @@ from aether_testing.servers import tls
 from aether_testing.values import observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 VALUE: Final = "S3cret/p@ss word-9f21"
 QUOTED: Final = 'a"b'
@@ -89,6 +90,12 @@ def test_generated_login_name_is_not_secret() -> None:
     assert ours.excerpt("canary-p is wrong") == secrecy.WITHHELD
 
 
+def _read(text: str, secret_values: Collection[str] = (), addresses: Collection[str] = ()) -> IngestReport:
+    report = components.read(text, Component.INGEST, secret_values, addresses)
+    assert isinstance(report, IngestReport)
+    return report
+
+
 def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {
@@ -99,10 +106,10 @@ def test_service_report_that_quotes_a_secret_is_dropped() -> None:
         "checks": {"feed": check},
     }
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
-    report = components.read(text, Component.INGEST, {VALUE})
+    report = _read(text, {VALUE})
     assert (report.outputs, report.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
     assert report.disconnected == secrecy.WITHHELD
-    assert VALUE in repr(components.read(text, Component.INGEST))
+    assert VALUE in repr(_read(text))
 
 
 class Counted(list[str]):
@@ -119,7 +126,7 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
     status = {"version": 2, "service": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
-    report = components.read(json.dumps(status), Component.INGEST, hidden)
+    report = _read(json.dumps(status), hidden)
     assert set(report.trades.values()) == {"a time ahead of the clock"}
     assert (len(report.trades), hidden.searches) == (64, 1)
 
@@ -128,7 +135,7 @@ def test_address_of_a_server_does_not_quote_a_username() -> None:
     detail = "kafka.aether.svc:9092: connection refused"
     outputs = {"kafka": {"ok": False, "detail": detail}, "nats": {"ok": False, "detail": "no such user: aether"}}
     status = {"version": 2, "service": "ingest", "ready": True, "outputs": outputs}
-    found = components.read(json.dumps(status), Component.INGEST, ["aether"], ["kafka.aether.svc:9092"])
+    found = _read(json.dumps(status), ["aether"], ["kafka.aether.svc:9092"])
     assert found.outputs == {"kafka": detail, "nats": secrecy.WITHHELD}
 
 
@@ -136,7 +143,7 @@ def test_address_of_a_server_does_not_quote_a_username() -> None:
 def test_password_that_overlaps_an_address_is_withheld(password: str) -> None:
     outputs = {"kafka": {"ok": False, "detail": f"kafka.aether.{password}" if password[0] == "s" else password}}
     status = {"version": 2, "service": "ingest", "ready": True, "outputs": outputs}
-    found = components.read(json.dumps(status), Component.INGEST, [password], ["kafka.aether.svc:9092"])
+    found = _read(json.dumps(status), [password], ["kafka.aether.svc:9092"])
     assert found.outputs == {"kafka": secrecy.WITHHELD}
 
 

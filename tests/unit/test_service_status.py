@@ -16,6 +16,7 @@ from aether_operator.catalog.components import Component
 from aether_operator.observed import components
 from aether_operator.observed.components import Target
 from aether_operator.observed.kinds import Ref
+from aether_operator.status.components.ingest import IngestReport
 from aether_runtime import network_errors
 from aether_testing.values import observations
 
@@ -54,7 +55,7 @@ async def _report_of(status: Any) -> ComponentReport:
 
 async def test_report_leaves_out_what_changes_all_the_time() -> None:
     report = await _report_of(STATUS)
-    assert report == components.ComponentReport(
+    assert report == IngestReport(
         reason=Reason.READY,
         ready=True,
         failing={"nats": "no server"},
@@ -72,6 +73,7 @@ async def test_report_leaves_out_what_changes_all_the_time() -> None:
 
 async def test_feed_that_never_connected_is_distinguished() -> None:
     report = await _report_of({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
+    assert isinstance(report, IngestReport)
     assert (report.disconnected, report.received) == ("name not known", False)
 
 

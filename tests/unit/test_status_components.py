@@ -13,10 +13,13 @@ import pytest
 from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.components import COMPONENTS
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
 from aether_operator.status import platforms as platform_status
+from aether_operator.status.components import ingest
+from aether_operator.status.components.ingest import IngestReport
 from aether_testing.values import observations
 
 if TYPE_CHECKING:
@@ -61,18 +64,21 @@ def test_healthy_message_is_stable() -> None:
 
 
 def test_components_are_unknown_before_anything_runs() -> None:
-    _, (venue, ingest) = components.evaluate(None, observations.created(observations.a_platform()))
-    assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
+    found = components.evaluate(None, observations.created(observations.a_platform()))
+    assert {one.type: one.truth for one in found.conditions} == {
+        row.condition: "Unknown" for row in COMPONENTS.values()
+    }
+    assert found.findings == ()
 
 
 def test_pair_is_ready_with_a_usable_book_on_some_replica() -> None:
     platform, observed = _healthy()
-    assert components.ready_pairs(platform, observed) == "2/2"
+    assert ingest.ready_pairs(platform, observed) == "2/2"
     books = {"BTC/USD": "Resyncing", "ETH/USD": ""}
     observed = observations.with_report(observed, "paper-ingest-0", books=books)
     observed = observations.with_report(observed, "paper-ingest-1", books={"BTC/USD": "Resyncing"})
-    assert components.ready_pairs(platform, observed) == "1/2"
-    assert components.ready_pairs(platform, observations.created(platform)) == "0/2"
+    assert ingest.ready_pairs(platform, observed) == "1/2"
+    assert ingest.ready_pairs(platform, observations.created(platform)) == "0/2"
 
 
 def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
@@ -284,7 +290,7 @@ def test_report_of_a_surplus_replica_is_ignored() -> None:
     platform, observed = _healthy()
     more = {
         **observed.component_reports,
-        "paper-ingest-2": dataclasses.replace(observed.component_reports[FIRST], outputs={"kafka": "gone"}),
+        "paper-ingest-2": IngestReport(reason=Reason.READY, outputs={"kafka": "gone"}),
     }
     assert _conditions(platform, dataclasses.replace(observed, component_reports=more))["IngestReady"][0] == "True"
 

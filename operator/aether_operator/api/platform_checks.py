@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from aether_operator.api import platforms
 from aether_operator.api.models import quantity
-from aether_operator.api.platforms import (
-    FEEDS,
-    ExchangeSim,
-    Managed,
-    Mode,
-    PlatformSpec,
-    Resources,
-    Server,
-    VenueName,
-)
+from aether_operator.api.platforms import FEEDS, Mode, PlatformSpec, Resources, Server, VenueName
 
 
 def secret_names(spec: PlatformSpec) -> frozenset[str]:
@@ -33,7 +25,7 @@ def problems(spec: PlatformSpec) -> list[str]:
         if part.mode is Mode.MANAGED and part.external is not None:
             found.append(f"{where}.external: not allowed with mode Managed")
         if part.managed is not None:
-            found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
+            found += [f"{where}.managed.{line}" for line in _sizes(part.managed.storage, part.managed.resources)]
     return [*found, *_component_problems(spec)]
 
 
@@ -43,16 +35,17 @@ def _component_problems(spec: PlatformSpec) -> list[str]:
         found.append(f"venue.feed: venue {venue.name} requires {FEEDS[venue.name]}")
     if len(set(spec.pairs)) < len(spec.pairs):
         found.append("pairs: must not contain duplicates")
-    if components.exchange_sim is not None:
-        if venue.name is not VenueName.SIMULATED:
-            found.append(f"components.exchangeSim: only allowed with venue {VenueName.SIMULATED}")
-        found += [f"components.exchangeSim.{line}" for line in _sizes(components.exchange_sim)]
-    return [*found, *(f"components.ingest.{line}" for line in _amounts(components.ingest.resources))]
+    if components.exchange_sim is not None and venue.name is not VenueName.SIMULATED:
+        found.append(f"components.exchangeSim: only allowed with venue {VenueName.SIMULATED}")
+    for name in platforms.component_models():
+        where = f"components.{platforms.component_field(name)}"
+        found += [f"{where}.{line}" for line in _sizes(components.storage(name), components.of(name).resources)]
+    return found
 
 
-def _sizes(stored: Managed | ExchangeSim) -> list[str]:
-    nothing = ["storage: must be greater than 0"] if quantity(stored.storage) <= 0 else []
-    return [*nothing, *_amounts(stored.resources)]
+def _sizes(storage: str | None, resources: Resources) -> list[str]:
+    nothing = ["storage: must be greater than 0"] if storage is not None and quantity(storage) <= 0 else []
+    return [*nothing, *_amounts(resources)]
 
 
 def _amounts(resources: Resources) -> list[str]:

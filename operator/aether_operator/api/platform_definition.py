@@ -9,7 +9,6 @@ from aether_operator.api.definition import Column, Definition, Schema, text
 from aether_operator.api.reasons import ConditionType, Reason
 
 _READY_PAIRS: Final = "Markets with a usable order book, of all in the spec in force"
-_READY_PARTS: Final = "Servers, schema, topics, venue and ingest: those whose condition is True, of all"
 _SERVERS: Final = [server.value for server in platforms.Server]
 _ENDPOINT: Final[Schema] = {
     "type": "object",
@@ -26,6 +25,20 @@ _DAYS: Final[Schema] = {
     "description": "The retention in force, in days; a held reduction does not change it",
 }
 _LINES: Final[Schema] = {"type": "array", "maxItems": 32, "items": text(1024), "x-kubernetes-list-type": "atomic"}
+_CONDITIONS: Final = {
+    ConditionType.READY: "the platform matches its spec: servers answer, the schema is current, market data flow",
+    ConditionType.POSTGRES_READY: "PostgreSQL runs, accepts the login and has the required extensions",
+    ConditionType.KAFKA_READY: "Kafka runs and accepts the login",
+    ConditionType.NATS_READY: "NATS runs, accepts the login and has JetStream",
+    ConditionType.REDIS_READY: "Redis runs and accepts the login",
+    ConditionType.SCHEMA_READY: "the database schema is at its newest revision, with its retention policies",
+    ConditionType.TOPICS_READY: "Kafka has the topics of the market data, with the expected settings",
+    ConditionType.VENUE_READY: "the simulated venue runs and answers; a real venue sends market data",
+    ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
+    ConditionType.WARNING: "the platform works, and there is something that you should know",
+}
+_PARTS: Final = [one.part for one in _CONDITIONS if one.part and one.part not in _SERVERS]
+_READY_PARTS: Final = f"Servers, {', '.join(_PARTS[:-1])} and {_PARTS[-1]}: those whose condition is True, of all"
 _STATUS: Final[dict[str, Schema]] = {
     "readyParts": text(16, _READY_PARTS),
     "readyPairs": text(16, _READY_PAIRS),
@@ -52,18 +65,6 @@ _STATUS: Final[dict[str, Schema]] = {
             },
         },
     },
-}
-_CONDITIONS: Final = {
-    ConditionType.READY: "the platform matches its spec: servers answer, the schema is current, market data flow",
-    ConditionType.POSTGRES_READY: "PostgreSQL runs, accepts the login and has the required extensions",
-    ConditionType.KAFKA_READY: "Kafka runs and accepts the login",
-    ConditionType.NATS_READY: "NATS runs, accepts the login and has JetStream",
-    ConditionType.REDIS_READY: "Redis runs and accepts the login",
-    ConditionType.SCHEMA_READY: "the database schema is at its newest revision, with its retention policies",
-    ConditionType.TOPICS_READY: "Kafka has the topics of the market data, with the expected settings",
-    ConditionType.VENUE_READY: "the simulated venue runs and answers; a real venue sends market data",
-    ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
-    ConditionType.WARNING: "the platform works, and there is something that you should know",
 }
 _REASONS: Final = frozenset(
     {

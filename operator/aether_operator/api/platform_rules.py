@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from aether_operator.api import platforms
 from aether_operator.api.definition import Rule, rule
-from aether_operator.api.platforms import FEEDS, Server, VenueName
+from aether_operator.api.platforms import FEEDS, Server, Stored, VenueName
 
 
 def _placed(server: Server) -> list[Rule]:
@@ -55,6 +56,13 @@ def _of_managed(server: Server) -> dict[tuple[str, ...], list[Rule]]:
     return {path: _stored(where), (*path, "resources"): _resources(f"{where}.resources")}
 
 
+def _of_component(component: str) -> dict[tuple[str, ...], list[Rule]]:
+    path = ("components", platforms.component_field(component))
+    where = f"spec.{'.'.join(path)}"
+    stored = issubclass(platforms.component_models()[component], Stored)
+    return {**({path: _stored(where)} if stored else {}), (*path, "resources"): _resources(f"{where}.resources")}
+
+
 _FED: Final = " || ".join(f"(self.name == '{name}' && self.feed == '{feed}')" for name, feed in FEEDS.items())
 _SPEC: Final = [
     rule(
@@ -77,7 +85,6 @@ _VENUE: Final = [
     ),
 ]
 _PAIRS: Final = [rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: must not contain duplicates")]
-_SIMULATED: Final = ("components", "exchangeSim")
 
 RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
     (): _SPEC,
@@ -85,8 +92,6 @@ RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
     **{path: found for server in Server for path, found in _of_managed(server).items()},
     ("venue",): _VENUE,
     ("pairs",): _PAIRS,
-    ("components", "ingest", "resources"): _resources("spec.components.ingest.resources"),
-    _SIMULATED: _stored("spec.components.exchangeSim"),
-    (*_SIMULATED, "resources"): _resources("spec.components.exchangeSim.resources"),
+    **{path: found for name in platforms.component_models() for path, found in _of_component(name).items()},
 }
 """Path within `spec` → the rules at that path."""

@@ -5,13 +5,17 @@ Field docstrings become the descriptions in the CRD, which `kubectl explain` pri
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, get_args
 
 from pydantic import Field
 
 from aether_operator.api.models import PROGRESS_DEADLINE_SECONDS, Model, Quantity
 from aether_operator.api.resources import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KIND: Final = "TradingPlatform"
 PLURAL: Final = "tradingplatforms"
@@ -204,16 +208,35 @@ Pair = Annotated[
 ]
 
 
-class Ingest(Model):
-    """The service that publishes market data from the venue to Kafka and NATS, and stores them in the database."""
+class ComponentSpec(Model):
+    """What the settings of every component have."""
 
-    replicas: Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)] = 1
-    """Number of pods. They share the markets, and take over the markets of a pod that fails."""
     resources: Resources = Resources()
     """Resource requests and limits of each pod."""
 
 
-class ExchangeSim(Model):
+class Replicated(Model):
+    """What the settings of a component have that may run in several pods; any other has one."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)] = 1
+    """Number of pods."""
+
+
+class Stored(Model):
+    """What the settings of a component have that keeps data on a volume."""
+
+    storage: Quantity = "1Gi"
+    """Size of the volume. It may grow if the StorageClass allows expansion."""
+
+
+class Ingest(ComponentSpec, Replicated):
+    """The service that publishes market data from the venue to Kafka and NATS, and stores them in the database."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)] = 1
+    """Number of pods. They share the markets, and take over the markets of a pod that fails."""
+
+
+class ExchangeSim(ComponentSpec, Stored):
     """The simulated venue."""
 
     storage: Quantity = "1Gi"
@@ -225,12 +248,52 @@ class ExchangeSim(Model):
 
 
 class Components(Model):
-    """Settings of the platform's services."""
+    """Settings of the platform's services.
+
+    A field has the name of a service, and a model that derives from `ComponentSpec`. A component that only some venues
+    have is None if the spec leaves it out.
+    """
 
     ingest: Ingest = Ingest()
     """The service that publishes market data from the venue to Kafka and NATS, and stores them in the database."""
     exchange_sim: ExchangeSim | None = None
     """The simulated venue; only with venue Simulated."""
+
+    def of(self, component: str) -> ComponentSpec:
+        """The settings of one component; the defaults if the spec leaves it out."""
+        given: ComponentSpec | None = getattr(self, component)
+        return component_models()[component]() if given is None else given
+
+    def replicas(self, component: str) -> int:
+        """The number of a component's pods."""
+        part: Model = self.of(component)
+        return part.replicas if isinstance(part, Replicated) else 1
+
+    def storage(self, component: str) -> str | None:
+        """The size of a component's volume; None if it has none."""
+        part: Model = self.of(component)
+        return part.storage if isinstance(part, Stored) else None
+
+
+@functools.cache
+def component_models() -> Mapping[str, type[ComponentSpec]]:
+    """Component → the model of its settings."""
+    found = {}
+    for name, field in Components.model_fields.items():
+        (found[name],) = (
+            one
+            for one in (field.annotation, *get_args(field.annotation))
+            if isinstance(one, type) and issubclass(one, ComponentSpec)
+        )
+    return found
+
+
+def component_field(component: str) -> str:
+    """The name of a component's settings in `spec.components`."""
+    alias = Components.model_fields[component].alias
+    if alias is None:
+        raise TypeError("the models of the API have an alias generator")
+    return alias
 
 
 class Retention(Model):

@@ -27,6 +27,11 @@ class ConditionType(StrEnum):
     WARNING = "Warning"
     PAUSED = "Paused"
 
+    @property
+    def part(self) -> str:
+        """The part of an object that the condition is about, as messages name it; empty if it is about the whole."""
+        return self.removesuffix("Ready").lower() if self.endswith("Ready") else ""
+
 
 class Remedy(Enum):
     """Who can resolve a problem, which decides whether it shows as Reconciling or Stalled."""

@@ -1,7 +1,8 @@
-"""The components of a platform: which exist, how they run, their environment variables and topics. Data only.
+"""The components of a platform: which exist, how they run, what they use and which condition reports them. Data only.
 
-A component runs `python -m aether_services NAME`. A test compares its environment variables with the settings that the
-service declares.
+A component runs `python -m aether_services NAME`. What is computed for it is in its two modules, which have the name of
+its service: `desired/components` (environment variables, live settings) and `status/components` (its report, and what
+the status says about it). A test compares its environment variables with the settings that the service declares.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.api.platforms import ResourceList, Resources, Server, VenueName
+from aether_operator.api import platforms
+from aether_operator.api.platforms import ResourceList, Resources, Server, Stored, VenueName
+from aether_operator.api.reasons import ConditionType
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.catalog.topics import Topic
 
@@ -51,14 +54,15 @@ class ComponentDefinition:
 
     `name` is used in the names and labels of its children: a StatefulSet's name has 52 characters at most, or labels
     of its pods would be too long. `servers` are the servers that it needs, and `calls` the components that it calls,
-    itself included if its replicas call each other. `variables` are its environment variables, without those of
-    servers.
+    itself included if its replicas call each other.
     """
 
     component: Component
     name: str
+    condition: ConditionType
+    """The condition of the platform that reports it."""
     resources: Resources
-    variables: tuple[str, ...]
+    """What its pods request and may use, as far as the spec does not say."""
     servers: tuple[Server, ...] = ()
     database_user: DatabaseUser | None = None
     """The user as which it logs in to PostgreSQL, if that is one of its servers."""
@@ -71,14 +75,17 @@ class ComponentDefinition:
     """Whether it needs egress to the internet when the venue is a real one."""
     public: bool = False
     """Whether any client may read what it serves."""
-    has_volume: bool = False
-    """Whether it has a volume."""
     has_live_settings: bool = False
     """Whether it has settings that change while it runs."""
     grace_seconds: int = 30
     startup_seconds: int = 300
     liveness_seconds: int = 60
     """Seconds without an answer to the liveness probe after which it is restarted."""
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether it has a volume, whose size is in its settings."""
+        return issubclass(platforms.component_models()[self.component], Stored)
 
     def runs_at(self, venue: VenueName) -> bool:
         """Whether platforms of this venue have the component."""
@@ -89,28 +96,21 @@ def _resources(cpu: str, memory: str, memory_limit: str) -> Resources:
     return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=memory_limit))
 
 
-_EVERY_COMPONENT: Final = ("AETHER_INSTANCE", "AETHER_RELEASE")
-
 COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
     definition.component: definition
     for definition in (
         ComponentDefinition(
             component=Component.EXCHANGE_SIM,
             name="exchange",
+            condition=ConditionType.VENUE_READY,
             resources=_resources("50m", "96Mi", "512Mi"),
-            variables=(*_EVERY_COMPONENT, "AETHER_JOURNAL", "AETHER_FEED", "AETHER_SPEED"),
             venues=(VenueName.SIMULATED,),
-            has_volume=True,
         ),
         ComponentDefinition(
             component=Component.INGEST,
             name="ingest",
+            condition=ConditionType.INGEST_READY,
             resources=_resources("100m", "128Mi", "512Mi"),
-            variables=(
-                *_EVERY_COMPONENT,
-                *("AETHER_VENUE", "AETHER_VENUE_WS_URL", "AETHER_VENUE_REST_URL"),
-                *("AETHER_LIVE_SETTINGS", "AETHER_PEER_URL"),
-            ),
             servers=(Server.POSTGRES, Server.KAFKA, Server.NATS),
             database_user=DatabaseUser.INGEST,
             calls=(Component.EXCHANGE_SIM, Component.INGEST),
@@ -140,11 +140,3 @@ def address_variables(server: Server) -> tuple[str, ...]:
     """Those of a server's variables that say which server it is: host, port, database."""
     names = ("HOST", "PORT", *(("DATABASE",) if server is Server.POSTGRES else ()))
     return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
-
-
-def variables(component: Component) -> frozenset[str]:
-    """The names of all environment variables of a component."""
-    definition = COMPONENTS[component]
-    return frozenset(definition.variables) | {
-        name for server in definition.servers for name in server_variables(server)
-    }

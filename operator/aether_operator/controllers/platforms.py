@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aether_operator import desired
 from aether_operator.api import platform_checks, platform_definition
-from aether_operator.api.platforms import PlatformSpec, Server
+from aether_operator.api.platforms import PlatformSpec, Server, component_field
 from aether_operator.api.reasons import ConditionType
-from aether_operator.catalog import components
+from aether_operator.catalog.components import COMPONENTS
 from aether_operator.controllers.data_plane import DataPlane
 from aether_operator.controllers.reconciler import Reconciler, References
 from aether_operator.observed import child_refs
@@ -47,7 +47,11 @@ class PlatformReconciler(Reconciler[PlatformSpec, ObservedPlatform]):
     definition: ClassVar = platform_definition.DEFINITION
     storage_fields: ClassVar = {
         **{server.value: f"spec.dataPlane.{server.value}.managed.storage" for server in Server},
-        components.COMPONENTS[components.Component.EXCHANGE_SIM].name: "spec.components.exchangeSim.storage",
+        **{
+            row.name: f"spec.components.{component_field(row.component)}.storage"
+            for row in COMPONENTS.values()
+            if row.has_volume
+        },
     }
     data_plane: DataPlane = field(init=False)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
 from aether_operator.catalog import components, names
+from aether_operator.desired import components as component_modules
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def live_settings(component: Component, platform: Platform, release: Release) -> Manifest:
     """The ConfigMap that a component reads again whenever it changes, with the settings' digest as an annotation."""
-    name, text = components.COMPONENTS[component].name, settings_text(platform)
+    name, text = components.COMPONENTS[component].name, settings_text(component, platform)
     manifest = metadata.owned(
         kinds.CONFIG_MAPS, names.component_settings(platform, component), platform.owner, name, release
     )
@@ -29,14 +30,10 @@ def live_settings(component: Component, platform: Platform, release: Release) ->
     return manifest
 
 
-def settings_text(platform: Platform) -> str:
-    """The content of the file, which does not depend on the order in the spec."""
-    settings = {
-        "version": components.SETTINGS_VERSION,
-        "pairs": sorted(platform.spec.pairs),
-        "replicas": platform.spec.components.ingest.replicas,
-    }
-    return json.dumps(settings, separators=(",", ":"))
+def settings_text(component: Component, platform: Platform) -> str:
+    """The content of a component's file, which does not depend on the order in the spec."""
+    own = component_modules.module_of(component).live_settings(platform)
+    return json.dumps({"version": components.SETTINGS_VERSION, **own}, separators=(",", ":"))
 
 
 def digest(text: str) -> str:

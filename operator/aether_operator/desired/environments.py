@@ -1,22 +1,26 @@
-"""The environment variables of components."""
+"""The environment variables of components: those that follow from a component's row, and those of its own module."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api.platforms import ExchangeSim, Server, Tls
+from aether_operator.api.platforms import Server, Tls
 from aether_operator.catalog import components, names, servers
-from aether_operator.catalog.components import Component
+from aether_operator.desired import components as component_modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.components import Component, ComponentDefinition
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
 INSTANCE: Final = "AETHER_INSTANCE"
+VENUE: Final = "AETHER_VENUE"
+"""The venue for which a component with servers was started: its data must not get to another venue's servers."""
+_LIVE_SETTINGS: Final = f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}"
 
 
 def for_component(
@@ -26,12 +30,12 @@ def for_component(
     unconfirmed: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> list[dict[str, Any]]:
-    """The variables of a component's container; the catalog says which it has.
+    """The variables of a component's container, in the order of their names.
 
     For the servers in `unconfirmed`, whose ownership is not confirmed, the variables of the live StatefulSet are kept.
     """
     definition = components.COMPONENTS[component]
-    values = _common(platform, release)
+    values = {**_common(definition, platform, release), **component_modules.module_of(component).environment(platform)}
     for server in definition.servers:
         values |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
     live_values = _live(live)
@@ -39,8 +43,7 @@ def for_component(
         values.pop(name)
         values |= {name: live_values[name]} if name in live_values else {}
     instance = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    used = sorted((components.variables(component) & values.keys()) - {INSTANCE})
-    return [instance, *({"name": name, "value": values[name]} for name in used)]
+    return [instance, *({"name": name, "value": values[name]} for name in sorted(values))]
 
 
 def _live(stateful_set: Manifest | None) -> dict[str, str]:
@@ -61,30 +64,16 @@ def points_at(stateful_set: Manifest, server: Server, platform: Platform) -> boo
 def is_for_other_venue(stateful_set: Manifest, platform: Platform) -> bool:
     """Whether a live component was started for another venue than the platform's, which never changes."""
     venue = platform.spec.venue.name
-    return _live(stateful_set).get("AETHER_VENUE", venue) != venue
+    return _live(stateful_set).get(VENUE, venue) != venue
 
 
-def _common(platform: Platform, release: Release) -> dict[str, str]:
-    venue = platform.spec.venue
-    websocket, rest = components.VENUES.get(venue.name) or _simulated(platform)
-    simulated = platform.spec.components.exchange_sim or ExchangeSim()
-    peer = names.component_pod(platform, Component.INGEST, "{replica}")
+def _common(definition: ComponentDefinition, platform: Platform, release: Release) -> dict[str, str]:
+    """What follows from the component's row, without the addresses of its servers."""
     return {
         "AETHER_RELEASE": release.version,
-        "AETHER_VENUE": venue.name.value,
-        "AETHER_VENUE_WS_URL": websocket,
-        "AETHER_VENUE_REST_URL": rest,
-        "AETHER_FEED": venue.effective_feed.value,
-        "AETHER_LIVE_SETTINGS": f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}",
-        "AETHER_PEER_URL": f"http://{peer}.{names.component_host(platform, Component.INGEST)}:{components.PORT}",
-        "AETHER_JOURNAL": f"{components.DATA_PATH}/journal.sqlite",
-        "AETHER_SPEED": str(simulated.speed),
+        **({VENUE: platform.spec.venue.name.value} if definition.servers else {}),
+        **({"AETHER_LIVE_SETTINGS": _LIVE_SETTINGS} if definition.has_live_settings else {}),
     }
-
-
-def _simulated(platform: Platform) -> tuple[str, str]:
-    index = f"{names.component_host(platform, Component.EXCHANGE_SIM)}:{components.PORT}"
-    return f"ws://{index}{components.SIMULATED_WS_PATH}", f"http://{index}"
 
 
 def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def for_server(server: Server, managed: Managed, platform: Platform, release: Re
 
 
 def for_component(component: Component, storage: str, platform: Platform, release: Release) -> Manifest:
-    """The claim with a component's journal."""
+    """The claim with a component's data."""
     return _claim(
         names.component_claim(platform, component), storage, platform, components.COMPONENTS[component].name, release
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
+from aether_operator.api.platforms import Managed, Mode, Server
 from aether_operator.catalog import components, servers
-from aether_operator.catalog.components import Component
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.desired import (
     configmaps,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.platforms import ObservedPlatform
@@ -86,13 +86,12 @@ def _component_children(
     component: Component, platform: Platform, observed: ObservedPlatform, release: Release
 ) -> Iterator[Manifest]:
     spec, definition = platform.spec.components, components.COMPONENTS[component]
-    simulated = spec.exchange_sim or ExchangeSim()
-    resources = spec.ingest.resources if component is Component.INGEST else simulated.resources
+    resources, storage = spec.of(component).resources, spec.storage(component)
     if definition.has_live_settings:
         yield configmaps.live_settings(component, platform, release)
     yield services.for_component(component, platform, release)
-    if definition.has_volume:
-        yield persistentvolumeclaims.for_component(component, simulated.storage, platform, release)
+    if storage is not None:
+        yield persistentvolumeclaims.for_component(component, storage, platform, release)
     yield networkpolicies.for_component(component, platform, release)
     if child_refs.replicas(component, platform) > 1:
         yield poddisruptionbudgets.for_component(component, platform, release)

@@ -46,7 +46,7 @@ def components_of(platform: Platform) -> tuple[Component, ...]:
 
 def replicas(component: Component, platform: Platform) -> int:
     """How many pods a component has."""
-    return platform.spec.components.ingest.replicas if component is components.Component.INGEST else 1
+    return platform.spec.components.replicas(component)
 
 
 def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:

@@ -1,11 +1,12 @@
-"""The /status responses of components' pods, as far as they determine the platform's status."""
+"""The /status responses of components' pods, as far as they are the same for every service."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 import pydantic
 
@@ -15,18 +16,11 @@ from aether_operator.observed import child_refs, live_objects, workloads
 from aether_runtime import secrecy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.components import Component
     from aether_operator.observed.platforms import ObservedPlatform
-
-UNKNOWN_PAIR: Final = "UnknownPair"
-"""What ingest reports for a market that the venue does not have."""
-BOOK_CONTRADICTED: Final = "Contradicted"
-"""What ingest reports for a book whose channel is silent while its market moves."""
-BOOK: Final = "book"
-"""The channel of order books."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +36,9 @@ class Target:
 class ComponentReport:
     """A pod's status, or why there is none: `reason` is READY if its response was valid.
 
-    Ages, rates and lags are left out: they change all the time, and would cause a write of the platform's status each
-    time.
+    This is what every service reports. A service that reports more has a type of its own, derived from this, which only
+    a valid response makes. Ages, rates and lags are left out: they change all the time, and would cause a write of the
+    platform's status each time.
     """
 
     reason: Reason
@@ -52,71 +47,69 @@ class ComponentReport:
     failing: Mapping[str, str] = field(default_factory=dict)
     """Check → why it fails; only failing checks."""
     settings: str = ""
-    """The digest of the live settings that it follows."""
-    system: str = ""
-    """The venue's own word: online, maintenance, …"""
-    disconnected: str | None = None
-    """Why the feed is disconnected; None if it is connected or the component has none."""
-    received: bool = False
-    """Whether any message of the venue was ever received."""
-    books: Mapping[str, str] = field(default_factory=dict)
-    """Market → why its book is not usable; empty if it is."""
-    trades: Mapping[str, str] = field(default_factory=dict)
-    """Market → why its trades are held back; only such markets."""
-    silent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Market → its channels that are silent while the market trades; only such markets."""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output → why it fails; empty if it works."""
+    """The digest of the live settings that it follows; empty if it has none."""
 
     @property
     def ok(self) -> bool:
         """Whether the response was valid."""
         return self.reason is Reason.READY
 
+    @classmethod
+    def of(cls, common: ComponentReport, **own: Any) -> Self:
+        """A service's own report: what every service reports, and what only this one does."""
+        return cls(**{one.name: getattr(common, one.name) for one in dataclasses.fields(ComponentReport)}, **own)
+
 
 # The part of contracts/statuses.py that is used here; a test compares the two.
 
 
-class _Part(pydantic.BaseModel):
+class Part(pydantic.BaseModel):
+    """A part of a response: unknown fields are ignored, since a newer service may have more."""
+
     model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
 
 
-class _Check(_Part):
+class Check(Part):
+    """Whether something works, and why not."""
+
     ok: bool
     detail: str = ""
 
 
-class _Book(_Part):
-    usable: bool
-    reason: str = ""
-    trades: str = ""
-    silent: tuple[str, ...] = ()
+class Status(Part):
+    """The response, as far as it is the same for every service."""
 
-
-class _Feed(_Part):
-    connected: bool
-    detail: str = ""
-    system: str = ""
-    age_seconds: float | None = None
-
-
-class _Status(_Part):
     service: str
     ready: bool
-    checks: dict[str, _Check] = {}
+    checks: dict[str, Check] = {}
     settings: str = ""
-    system: str = ""
-    feed: _Feed | None = None
-    books: dict[str, _Book] = {}
-    outputs: dict[str, _Check] = {}
 
 
-class _Versioned(_Part):
+class _Versioned(Part):
     version: int
 
 
+Why: TypeAlias = "Callable[[str], str]"
+"""Makes one line of a cause in a service's words, never empty; withheld if it quotes a Secret."""
+
+
+class Parser(Protocol):
+    """How the response of one service is parsed."""
+
+    Status: type[Status]
+    """What is used of it."""
+
+    def report(self, common: ComponentReport, status: Any, why: Why) -> ComponentReport:
+        """The service's own report of a `Status`; every text of the service that it contains went through `why`."""
+        ...
+
+
 def read(
-    text: str, component: Component, secret_values: Collection[str] = (), addresses: Collection[str] = ()
+    text: str,
+    component: Component,
+    parser: Parser,
+    secret_values: Collection[str] = (),
+    addresses: Collection[str] = (),
 ) -> ComponentReport:
     """Parse a /status response. Texts that quote one of the `secret_values` are withheld.
 
@@ -128,36 +121,31 @@ def read(
         if version != components.STATUS_VERSION:
             message = f"its /status has version {version}, and this operator reads {components.STATUS_VERSION}"
             return ComponentReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
-        status = _Status.model_validate(response)
+        status = parser.Status.model_validate(response)
     except ValueError:
         return ComponentReport(reason=Reason.FAILED, message="its /status cannot be parsed")
     if status.service != component:
         return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.service[:_LONGEST]}")
-    feed = status.feed
     # Many markets share one cause, and searching it for secrets is slow.
     why = functools.cache(lambda detail: _why(detail, secret_values, addresses))
-    return ComponentReport(
+    common = ComponentReport(
         reason=Reason.READY,
         ready=status.ready,
         failing={name: why(one.detail) for name, one in status.checks.items() if not one.ok},
         settings=status.settings,
-        system=feed.system if feed is not None else status.system,
-        disconnected=None if feed is None or feed.connected else why(feed.detail),
-        received=feed is not None and feed.age_seconds is not None,
-        books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
-        trades={name: why(one.trades) for name, one in status.books.items() if one.trades},
-        silent={
-            name: tuple(why(channel) for channel in one.silent) for name, one in status.books.items() if one.silent
-        },
-        outputs={name: "" if one.ok else why(one.detail) for name, one in status.outputs.items()},
     )
+    return parser.report(common, status, why)
 
 
 _LONGEST: Final = 200
 
 
-def _why(detail: str, secret_values: Collection[str], addresses: Collection[str] = ()) -> str:
-    """A cause in one line, never empty."""
+def one_line(detail: str) -> str:
+    """A text of a service in one short line, never empty."""
+    return " ".join(detail.split())[:_LONGEST] or "no reason given"
+
+
+def _why(detail: str, secret_values: Collection[str], addresses: Collection[str]) -> str:
     # Only a value that is a part of an address is no quotation there; one that contains an address is.
     parts = {value for value in secret_values if any(value in address for address in addresses)} if addresses else set()
     others = [value for value in secret_values if value not in parts] if parts else secret_values
@@ -166,7 +154,7 @@ def _why(detail: str, secret_values: Collection[str], addresses: Collection[str]
         without_addresses = without_addresses.replace(address, " ")
     if secrecy.quotes(detail, others) or secrecy.quotes(without_addresses, parts):
         return secrecy.WITHHELD
-    return " ".join(detail.split())[:_LONGEST] or "no reason given"
+    return one_line(detail)
 
 
 def expected(component: Component, platform: Platform) -> tuple[str, ...]:

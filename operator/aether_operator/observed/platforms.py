@@ -28,4 +28,4 @@ class ObservedPlatform(Observed):
     owners: Mapping[Server, Ownership] = field(default_factory=dict)
     """The owners of the servers; without those that are unknown."""
     component_reports: Mapping[str, ComponentReport] = field(default_factory=dict)
-    """Pod → its report; without pods that could not be queried."""
+    """Pod → its report, of the type of its service if it answered; without pods that could not be queried."""

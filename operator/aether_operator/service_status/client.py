@@ -10,7 +10,8 @@ import aiohttp
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.observed.components import ComponentReport, read
+from aether_operator.observed.components import ComponentReport
+from aether_operator.status import components as component_status
 from aether_runtime import network_errors
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ async def query(  # noqa: PLR0913 - by name
     """
     if not targets:
         return {}
-    parse = functools.partial(read, secret_values=hidden, addresses=addresses)
+    parse = functools.partial(component_status.read, secret_values=hidden, addresses=addresses)
     timeout = aiohttp.ClientTimeout(total=deadline)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reports = await asyncio.gather(

@@ -18,7 +18,7 @@ MAX_LENGTH: Final = 1000
 """The length at which a message is cut."""
 
 
-PARTS: Final = frozenset(one for one in ConditionType if one.endswith("Ready") and one is not ConditionType.READY)
+PARTS: Final = frozenset(one for one in ConditionType if one.part)
 """The conditions of the parts of an object."""
 
 

@@ -35,22 +35,22 @@ def evaluate(inputs: PlatformInput) -> summaries.Evaluation:
     platform, observed = inputs.in_force, inputs.observed
     by_server = _of_servers(inputs)
     dependents = [_evaluate_dependent(part, inputs, by_server) for part in (_of_schema(inputs), _of_topics(inputs))]
-    component_findings, component_conditions = components.evaluate(platform, observed)
+    of_components = components.evaluate(platform, observed)
     parts = [
         *(_of_server(server, one, inputs) for server, one in by_server.items()),
         *(condition for _, condition in dependents),
-        *component_conditions,
+        *of_components.conditions,
     ]
     schema = _schema_facts(inputs)
     return summaries.Evaluation(
         findings=[
             *(_platform_findings(platform, observed, by_server, [one for one, _ in dependents]) if platform else ()),
-            *component_findings,
+            *of_components.findings,
         ],
         conditions=[*parts, _warning(inputs, schema)],
         fields={
             "readyParts": conditions.ready_parts(parts),
-            "readyPairs": components.ready_pairs(platform, observed) if platform else None,
+            **of_components.fields,
             "endpoints": facts.endpoints(platform, observed) if platform else None,
             "servers": facts.versions(observed),
             "schema": schema,

@@ -22,19 +22,17 @@ from aether_operator.api import labels, platforms
 from aether_operator.catalog import components
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_services.contracts.statuses import BookState, Feed, IngestStatus, Output, OutputState, VenueStatus
+from aether_services.contracts.statuses import BookState, Feed, IngestStatus, Output, OutputState, Status, VenueStatus
 from aether_services.domain.times import Nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_cli.local.startup import Cluster
-    from aether_services.contracts.statuses import Status
 
     Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 TIMEOUT: Final = 30.0
-_SIMULATED: Final = components.COMPONENTS[components.Component.EXCHANGE_SIM].name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,8 +74,11 @@ class FakeServices:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         namespace, pod = request.match_info["namespace"], request.match_info["pod"]
         name = pod.rpartition("-")[0]
-        simulated = name.endswith(f"-{_SIMULATED}")
-        status = _venue(pod) if simulated else await self._ingest(namespace, name, pod)
+        (component,) = [one for one, row in components.COMPONENTS.items() if name.endswith(f"-{row.name}")]
+        if component is components.Component.INGEST:
+            status = await self._ingest(namespace, name, pod)
+        else:
+            status = _OTHERS[component](pod) if component in _OTHERS else _plain(pod, component)
         reported, change = status.model_dump(mode="json"), self.overrides.get(pod)
         return web.json_response(reported if change is None else change(reported))
 
@@ -105,6 +106,14 @@ def _common(pod: str) -> dict[str, Any]:
 
 def _venue(pod: str) -> Status:
     return VenueStatus(**_common(pod), service="exchange_sim", system="online", clients=1, trades=time.time_ns())
+
+
+def _plain(pod: str, component: components.Component) -> Status:
+    """The status of a service without fields of its own."""
+    return Status(**_common(pod), service=component.value)
+
+
+_OTHERS: Final[dict[components.Component, Callable[[str], Status]]] = {components.Component.EXCHANGE_SIM: _venue}
 
 
 def _book(pair: str) -> BookState:

@@ -16,18 +16,20 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import KIND, Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.components import TOPICS, Component
+from aether_operator.catalog.components import STATUS_VERSION, TOPICS, Component
 from aether_operator.catalog.releases import Release
 from aether_operator.observed import child_refs, kinds
-from aether_operator.observed.components import ComponentReport, expected
+from aether_operator.observed.components import expected
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.server_owners import Ownership
+from aether_operator.status import components as component_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from aether_operator.api.owners import Owner
+    from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.kinds import Manifest, Ref
 
 CREATED: Final = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -255,23 +257,26 @@ def healthy(platform: Platform, release: Release | None = None) -> ObservedPlatf
 
 def healthy_reports(platform: Platform, observed: ObservedPlatform) -> dict[str, ComponentReport]:
     """Pod → a healthy report, for all components."""
-    settings = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]["metadata"]["annotations"][
-        labels.SETTINGS
-    ]
-    venue = ComponentReport(reason=Reason.READY, ready=True, system="online")
-    ingest = dataclasses.replace(
-        venue,
-        settings=settings,
-        received=True,
-        books=dict.fromkeys(platform.spec.pairs, ""),
-        outputs=dict.fromkeys(("kafka", "nats", "tables"), ""),
-    )
-    by_component = {Component.EXCHANGE_SIM: venue, Component.INGEST: ingest}
-    return {
-        pod: by_component[component]
-        for component in child_refs.components_of(platform)
-        for pod in expected(component, platform)
+    own: dict[Component, dict[str, Any]] = {
+        Component.EXCHANGE_SIM: {"system": "online"},
+        Component.INGEST: {
+            "feed": {"connected": True, "system": "online", "age_seconds": 0},
+            "books": {pair: {"usable": True} for pair in platform.spec.pairs},
+            "outputs": {output: {"ok": True} for output in ("kafka", "nats", "tables")},
+        },
     }
+    found: dict[str, ComponentReport] = {}
+    for component in child_refs.components_of(platform):
+        live = observed.children.get(child_refs.settings_config_map(component, platform))
+        common = {
+            "version": STATUS_VERSION,
+            "service": component.value,
+            "ready": True,
+            "settings": live["metadata"]["annotations"][labels.SETTINGS] if live is not None else "",
+        }
+        report = component_status.read(json.dumps({**common, **own.get(component, {})}), component)
+        found |= dict.fromkeys(expected(component, platform), report)
+    return found
 
 
 def with_report(observed: ObservedPlatform, pod: str, **changes: Any) -> ObservedPlatform:

@@ -18,6 +18,7 @@ from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import platforms as platform_status
+from aether_operator.status.components.ingest import IngestReport
 from aether_testing.values import kstatus, observations
 
 if TYPE_CHECKING:
@@ -157,9 +158,12 @@ def _not_queried(observed: ObservedPlatform) -> ObservedPlatform:
 
 
 def _book(pair: str, why: str) -> Change:
-    return lambda observed: observations.with_report(
-        observed, _INGEST, books={**observed.component_reports[_INGEST].books, pair: why}
-    )
+    def changed(observed: ObservedPlatform) -> ObservedPlatform:
+        report = observed.component_reports[_INGEST]
+        assert isinstance(report, IngestReport)
+        return observations.with_report(observed, _INGEST, books={**report.books, pair: why})
+
+    return changed
 
 
 def _no_schema(observed: ObservedPlatform) -> ObservedPlatform:
