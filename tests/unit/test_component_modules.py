@@ -45,7 +45,7 @@ def _package(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
     monkeypatch.setitem(sys.modules, "package.ingest", module)
 
 
-def test_module_that_lacks_a_name_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_that_lacks_a_name_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     _package(monkeypatch, environment=dict)
     needed = {Component.INGEST: ("environment", "live_settings")}
     with pytest.raises(ImportError, match=r"package\.ingest has no live_settings"):
@@ -54,7 +54,7 @@ def test_module_that_lacks_a_name_is_an_error_at_the_start(monkeypatch: pytest.M
     assert module_lookup.load("package", needed)[Component.INGEST].environment is dict
 
 
-def test_component_without_a_module_is_an_error_at_the_start() -> None:
+def test_component_without_a_module_stops_the_start() -> None:
     with pytest.raises(ImportError, match="exchange_sim"):
         module_lookup.load("aether_operator.planning", {Component.EXCHANGE_SIM: ()})
 
@@ -70,7 +70,7 @@ def test_spec_has_the_settings_of_every_component(component: Component) -> None:
     assert isinstance(observations.a_platform().spec.components.of(component), platforms.ComponentSpec)
 
 
-def test_sizes_come_from_the_spec_or_the_defaults_of_its_models() -> None:
+def test_sizes_come_from_the_spec_or_its_defaults() -> None:
     plain, sized = (
         observations.a_platform(components=spec).spec.components
         for spec in ({}, {"ingest": {"replicas": 3}, "exchangeSim": {"storage": "2Gi"}})

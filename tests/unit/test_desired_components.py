@@ -284,6 +284,17 @@ def test_service_pod_is_restricted_and_its_argument_names_the_service() -> None:
             assert container[probe]["failureThreshold"] >= 3
 
 
+def test_readiness_is_probed_each_second_and_lost_after_fifteen() -> None:
+    children = _children(observations.a_platform())
+    for run in COMPONENTS.values():
+        container = _container(children, Ref("StatefulSet", f"paper-{run.name}"))
+        probe = {key: value for key, value in container["readinessProbe"].items() if key != "httpGet"}
+        assert probe == {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 15}
+        alive = container["livenessProbe"]
+        assert alive["periodSeconds"] * alive["failureThreshold"] == 60
+        assert alive["timeoutSeconds"] == container["startupProbe"]["timeoutSeconds"] == 5
+
+
 def test_credentials_are_files_per_server_and_nothing_else_is_mounted() -> None:
     for platform, kafka in (
         (observations.a_platform(), "paper-kafka"),

@@ -24,7 +24,8 @@ _STARTUP_PERIOD: Final = 2
 _LIVENESS_SECONDS: Final = 300
 """Seconds without an answer after which a server is restarted, if it recovers only while it starts."""
 _PROBE_TIMEOUT: Final = 5
-_READINESS_PERIOD: Final = 5
+_UNREADY_SECONDS: Final = 15
+"""Seconds without a good answer to the readiness probe after which a component's pod is not ready."""
 _LIVENESS_PERIOD: Final = 10
 
 
@@ -238,12 +239,13 @@ def _credential_files(server: Server, secret: str) -> list[dict[str, Any]]:
 def _http_probes(definition: components.ComponentDefinition) -> dict[str, Any]:
     """The probes of a component: a missing dependency makes it not ready; only silence gets it restarted."""
 
-    def probe(path: str, period: int, failures: int) -> dict[str, Any]:
+    def probe(path: str, period: int, failures: int, timeout: int = _PROBE_TIMEOUT) -> dict[str, Any]:
         get = {"path": path, "port": components.PORT_NAME}
-        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": _PROBE_TIMEOUT, "failureThreshold": failures}
+        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": failures}
 
     return {
         "startupProbe": probe("/healthz", 1, definition.startup_seconds),
-        "readinessProbe": probe("/readyz", _READINESS_PERIOD, 3),
+        # A pod serves as soon as it can. With a longer timeout, one that hangs would stay ready for as many timeouts.
+        "readinessProbe": probe("/readyz", 1, _UNREADY_SECONDS, timeout=1),
         "livenessProbe": probe("/healthz", _LIVENESS_PERIOD, definition.liveness_seconds // _LIVENESS_PERIOD),
     }

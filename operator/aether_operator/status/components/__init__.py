@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from aether_operator.catalog.components import Component, ComponentDefinition
     from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.platforms import ObservedPlatform
-    from aether_operator.status.judgements import Judgement
+    from aether_operator.status.evaluations import ComponentEvaluation
 
 
 class ComponentModule(reports.Parser, Protocol):
     """A module of this package."""
 
     def evaluate(
-        self, platform: Platform, observed: ObservedPlatform, earlier: Mapping[Component, Judgement]
-    ) -> Judgement:
+        self, platform: Platform, observed: ObservedPlatform, earlier: Mapping[Component, ComponentEvaluation]
+    ) -> ComponentEvaluation:
         """Whether the component works; it also says so on a platform whose venue has no such component.
 
-        `earlier` are the judgements of the components above it in the catalog: what only follows from their problems is
+        `earlier` are those of the components above it in the catalog: what only follows from their problems is
         no finding of its own.
         """
         ...
@@ -64,20 +64,20 @@ def evaluate(platform: Platform | None, observed: ObservedPlatform) -> Evaluatio
             for row in COMPONENTS.values()
         ]
         return Evaluation(findings=(), conditions=conditions)
-    judgements: dict[Component, Judgement] = {}
+    evaluations: dict[Component, ComponentEvaluation] = {}
     for component in COMPONENTS:
-        judgements[component] = module_of(component).evaluate(platform, observed, judgements)
+        evaluations[component] = module_of(component).evaluate(platform, observed, evaluations)
     return Evaluation(
-        findings=[one.finding for one in judgements.values() if one.finding is not None],
-        conditions=[_condition(COMPONENTS[component], one) for component, one in judgements.items()],
-        fields={name: value for one in judgements.values() for name, value in one.fields.items()},
+        findings=[one.finding for one in evaluations.values() if one.finding is not None],
+        conditions=[_condition(COMPONENTS[component], one) for component, one in evaluations.items()],
+        fields={name: value for one in evaluations.values() for name, value in one.fields.items()},
     )
 
 
-def _condition(row: ComponentDefinition, judgement: Judgement) -> Condition:
-    finding = judgement.finding
+def _condition(row: ComponentDefinition, evaluation: ComponentEvaluation) -> Condition:
+    finding = evaluation.finding
     if finding is not None:
         return Condition(row.condition, findings.truth(finding), finding.reason, finding.message)
-    if judgement.waiting_for:
-        return Condition(row.condition, Truth.UNKNOWN, Reason.PROGRESSING, f"waiting for {judgement.waiting_for}")
-    return Condition(row.condition, Truth.TRUE, Reason.READY, judgement.message)
+    if evaluation.waiting_for:
+        return Condition(row.condition, Truth.UNKNOWN, Reason.PROGRESSING, f"waiting for {evaluation.waiting_for}")
+    return Condition(row.condition, Truth.TRUE, Reason.READY, evaluation.message)

@@ -12,8 +12,8 @@ from aether_operator.observed import components as reports
 from aether_operator.observed.components import ComponentReport
 from aether_operator.status import replicas
 from aether_operator.status.components.ingest import IngestReport
+from aether_operator.status.evaluations import ComponentEvaluation
 from aether_operator.status.findings import Finding
-from aether_operator.status.judgements import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,9 @@ def report(common: ComponentReport, status: Status, _why: reports.Why) -> VenueR
     return VenueReport.of(common, system=status.system)
 
 
-def evaluate(platform: Platform, observed: ObservedPlatform, _earlier: Mapping[Component, Judgement]) -> Judgement:
+def evaluate(
+    platform: Platform, observed: ObservedPlatform, _earlier: Mapping[Component, ComponentEvaluation]
+) -> ComponentEvaluation:
     """Whether there is a source of market data. When there is, the message names it, and its system status."""
     name = platform.spec.venue.name
     of_ingest = replicas.reports_of(Component.INGEST, IngestReport, platform, observed)
@@ -56,7 +58,7 @@ def evaluate(platform: Platform, observed: ObservedPlatform, _earlier: Mapping[C
     else:
         finding = _of_feeds(name, of_ingest)
         words = {one.system for one in of_ingest.values()}
-    return Judgement(finding=finding, message=", ".join((name.value, *sorted(words - {""}))))
+    return ComponentEvaluation(finding=finding, message=", ".join((name.value, *sorted(words - {""}))))
 
 
 def _of_feeds(venue: VenueName, of_ingest: Mapping[str, IngestReport]) -> Finding | None:

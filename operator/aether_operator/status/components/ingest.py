@@ -14,8 +14,8 @@ from aether_operator.observed import child_refs
 from aether_operator.observed import components as reports
 from aether_operator.observed.components import ComponentReport
 from aether_operator.status import replicas
+from aether_operator.status.evaluations import ComponentEvaluation
 from aether_operator.status.findings import Finding
-from aether_operator.status.judgements import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,7 +108,9 @@ def report(common: ComponentReport, status: Status, why: reports.Why) -> IngestR
     )
 
 
-def evaluate(platform: Platform, observed: ObservedPlatform, earlier: Mapping[Component, Judgement]) -> Judgement:
+def evaluate(
+    platform: Platform, observed: ObservedPlatform, earlier: Mapping[Component, ComponentEvaluation]
+) -> ComponentEvaluation:
     """Whether market data flow, without what only follows from a venue that has a problem."""
     venue_failed = earlier[Component.EXCHANGE_SIM].finding is not None
     finding = replicas.unavailable(Component.INGEST, platform, observed) or _of_reports(
@@ -117,7 +119,7 @@ def evaluate(platform: Platform, observed: ObservedPlatform, earlier: Mapping[Co
     if finding is None and not venue_failed:
         finding = replicas.not_ready(Component.INGEST, platform, observed)
     pods = child_refs.replicas(Component.INGEST, platform)
-    return Judgement(
+    return ComponentEvaluation(
         finding=finding,
         waiting_for="the venue" if venue_failed else "",
         message=f"{_count(len(platform.spec.pairs), 'market')} on {_count(pods, 'replica')}",

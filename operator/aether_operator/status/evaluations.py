@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class ComponentEvaluation:
     """A component has a problem of its own, or only waits for something that has one, or works."""
 
     finding: Finding | None = None
