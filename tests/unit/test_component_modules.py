@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 import types
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
 
@@ -26,10 +28,22 @@ from aether_testing.values import observations
 if TYPE_CHECKING:
     from types import ModuleType
 
+OPERATOR: Final = Path(module_lookup.__file__).parents[1]
+
 
 @pytest.mark.parametrize("package", [desired_components, status_components], ids=lambda one: one.__name__)
 def test_package_has_exactly_one_module_per_component(package: ModuleType) -> None:
     assert {one.name for one in pkgutil.iter_modules(package.__path__)} == set(Component)
+
+
+def test_only_catalog_and_component_modules_name_a_component() -> None:
+    named = re.compile(rf"\bComponent\.[A-Z]|\bcomponents\.({'|'.join(Component)})\b")
+    their_own = ("api", "catalog", "desired/components", "status/components")
+    assert [
+        str(path.relative_to(OPERATOR))
+        for path in sorted(OPERATOR.rglob("*.py"))
+        if not str(path.relative_to(OPERATOR)).startswith(their_own) and named.search(path.read_text(encoding="utf-8"))
+    ] == []
 
 
 @pytest.mark.parametrize("component", Component)
