@@ -52,8 +52,8 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
 _POD_ADDRESS: Final = "a pod listens on all addresses, at the port of the catalog, which a test compares"
 _VENUE_LIMITS: Final = "the venue's limits are fixed; a platform does not set them"
 NOT_SET: Final = (
-    (Component.EXCHANGE_SIM, "AETHER_HTTP_HOST", _POD_ADDRESS),
-    (Component.EXCHANGE_SIM, "AETHER_HTTP_PORT", _POD_ADDRESS),
+    *((component, name, _POD_ADDRESS) for component in Component for name in ("AETHER_HTTP_HOST", "AETHER_HTTP_PORT")),
+    *((component, "AETHER_LOG_LEVEL", "lines of level INFO are rare events") for component in Component),
     (
         Component.EXCHANGE_SIM,
         "AETHER_ADMIN_PORT",
@@ -67,10 +67,6 @@ NOT_SET: Final = (
     (Component.EXCHANGE_SIM, "AETHER_REST_RATE", _VENUE_LIMITS),
     (Component.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _VENUE_LIMITS),
     (Component.EXCHANGE_SIM, "AETHER_QUEUE", _VENUE_LIMITS),
-    (Component.EXCHANGE_SIM, "AETHER_LOG_LEVEL", "lines of level INFO are rare events"),
-    (Component.INGEST, "AETHER_HTTP_HOST", _POD_ADDRESS),
-    (Component.INGEST, "AETHER_HTTP_PORT", _POD_ADDRESS),
-    (Component.INGEST, "AETHER_LOG_LEVEL", "lines of level INFO are rare events"),
     (Component.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels"),
     (Component.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes"),
     (

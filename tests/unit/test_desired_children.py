@@ -345,8 +345,7 @@ def test_managed_server_without_its_secret_is_not_contacted() -> None:
     assert desired.is_serving(Server.NATS, platform, observed)
     found = desired.database_logins(platform, observed)
     assert {user: (login.username, login.kept_in) for user, login in found.items()} == {
-        DatabaseUser.READER: ("aether_reader", "paper-postgres-reader"),
-        DatabaseUser.INGEST: ("aether_ingest", "paper-postgres-ingest"),
+        user: (f"aether_{user}", f"paper-postgres-{user}") for user in ("reader", "ingest", *DatabaseUser)
     }
 
 

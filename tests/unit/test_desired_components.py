@@ -383,14 +383,22 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
         if target.endswith("-0") and not target.endswith("live-exchange-0")
     }
     expected = set()
-    for name in ("paper", "live"):
-        ingest = f"{name}-ingest-0"
-        for server, row in servers.SERVERS.items():
-            expected.add(("operator", f"{name}-{server}-0", row.port))
-            if server in COMPONENTS[Component.INGEST].servers:
-                expected.add((ingest, f"{name}-{server}-0", row.port))
-        expected |= {("operator", ingest, 8000), ("unrelated", ingest, 8000)}
-    expected |= {("operator", "paper-exchange-0", 8000), ("paper-ingest-0", "paper-exchange-0", 8000)}
+    for platform in (paper, live):
+        pods_of = {one: names.component_pod(platform, one, 0) for one in child_refs.components_of(platform)}
+        expected |= {
+            ("operator", names.server_pod(platform, server), row.port) for server, row in servers.SERVERS.items()
+        }
+        for component, pod in pods_of.items():
+            definition = COMPONENTS[component]
+            expected.add(("operator", pod, 8000))
+            expected |= {
+                (pod, names.server_pod(platform, one), servers.SERVERS[one].port) for one in definition.servers
+            }
+            expected |= {
+                (pod, pods_of[one], 8000) for one in definition.calls if one in pods_of and one is not component
+            }
+            expected |= {("unrelated", pod, 8000)} if definition.public else set()
+    assert {("paper-ingest-0", "paper-exchange-0", 8000), ("unrelated", "live-ingest-0", 8000)} < expected
     # A pod without a policy here, of the other platform's venue, may call anybody.
     assert {one for one in found if one[0] != "live-exchange-0"} == expected
 

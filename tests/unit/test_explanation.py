@@ -11,6 +11,7 @@ from rich.text import Text
 from aether_cli import explanation
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.components import COMPONENTS
 from aether_operator.observed.reports import ServerReport
 from aether_testing.values import evaluations, observations, states
 
@@ -50,15 +51,20 @@ def commands(lines: list[str]) -> Iterator[str]:
     return (line.strip() for line in lines if line.strip().startswith("kubectl "))
 
 
+def users_of(*which: Server) -> str:
+    """The parts of the components that use one of these servers."""
+    return ", ".join(row.condition.part for row in COMPONENTS.values() if set(which) & set(row.servers))
+
+
 def test_four_missing_secrets_are_one_group_with_their_commands() -> None:
     lines = shown(with_broken_servers(Reason.SECRET_MISSING, "Secret {} does not exist", venue={"name": "Kraken"}))
     assert lines == [
         "TradingPlatform paper in namespace desk is being reconciled.",
         "",
         "  SecretMissing  A Secret that the spec names does not exist in this namespace.",
-        "    Secret postgres-login does not exist (blocks postgres, schema, venue, ingest)",
-        "    Secret kafka-login does not exist (blocks kafka, topics, venue, ingest)",
-        "    Secret nats-login does not exist (blocks nats, venue, ingest)",
+        f"    Secret postgres-login does not exist (blocks postgres, schema, venue, {users_of(Server.POSTGRES)})",
+        f"    Secret kafka-login does not exist (blocks kafka, topics, venue, {users_of(Server.KAFKA)})",
+        f"    Secret nats-login does not exist (blocks nats, venue, {users_of(Server.NATS)})",
         "    Secret redis-login does not exist (blocks redis)",
         "    What to do: Create the Secret, or name another.",
         *(
@@ -75,7 +81,8 @@ def test_four_missing_secrets_are_one_group_with_their_commands() -> None:
 def test_secret_of_all_servers_is_one_cause_with_one_command() -> None:
     lines = shown(with_broken_servers(Reason.SECRET_MISSING, "Secret {} does not exist", secret="logins"))  # noqa: S106
     (cause,) = [line for line in lines if "does not exist (" in line]
-    assert cause == "    Secret logins does not exist (blocks postgres, kafka, nats, redis, schema, topics, ingest)"
+    blocked = f"postgres, kafka, nats, redis, schema, topics, {users_of(*Server)}"
+    assert cause == f"    Secret logins does not exist (blocks {blocked})"
     assert len(list(commands(lines))) == 1
 
 
@@ -149,7 +156,7 @@ def test_every_problem_is_shown_or_follows_from_one_that_is(state: states.State)
 )
 def test_parts_wait_for_what_their_rows_name(venue: str, of_venue: set[str]) -> None:
     found = explanation.dependencies_of({"spec": {"venue": {"name": venue}}})
-    assert {part: set(others) for part, others in found.items()} == {
+    assert {part: set(found[part]) for part in ("schema", "topics", "venue", "ingest")} == {
         "schema": {"postgres"},
         "topics": {"kafka"},
         "venue": of_venue,

@@ -14,6 +14,7 @@ from aether_operator import planning, status
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.catalog.components import Component
 from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.platforms import ObservedPlatform
@@ -116,10 +117,10 @@ def test_printed_counts_are_those_of_ready_parts_and_pairs() -> None:
     platform = observations.a_platform()
     observed = observations.healthy(platform)
     result = evaluations.status_of(evaluations.inputs(platform, observed))
-    pairs = len(platform.spec.pairs)
-    assert (result["readyParts"], result["readyPairs"]) == ("8/8", f"{pairs}/{pairs}")
+    pairs, parts = len(platform.spec.pairs), len(Server) + 2 + len(Component)  # the schema and the topics
+    assert (result["readyParts"], result["readyPairs"]) == (f"{parts}/{parts}", f"{pairs}/{pairs}")
     new = evaluations.status_of(evaluations.inputs(platform, observations.created(platform)))
-    assert (new["readyParts"], new["readyPairs"]) == ("0/8", f"0/{pairs}")
+    assert (new["readyParts"], new["readyPairs"]) == (f"0/{parts}", f"0/{pairs}")
 
 
 def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from aether_operator import status
 from aether_operator.api import crds, parsing, platform_definition
 from aether_operator.api.platform_definition import DEFINITION
-from aether_operator.api.platforms import FEEDS, Mode, Platform, Server, VenueName
+from aether_operator.api.platforms import (
+    FEEDS,
+    Mode,
+    Platform,
+    Server,
+    VenueName,
+    component_field,
+    component_models,
+)
 from aether_operator.api.reasons import Reason
 from aether_operator.api.resources import Resource
 from aether_operator.observed.kinds import Ref
@@ -175,7 +183,14 @@ WHOLE: Final = (
             "postgres": {"mode": "Managed", "timescale": "Preferred", "managed": STORED},
             **{one: {"mode": "Managed", "managed": STORED} for one in ("kafka", "nats", "redis")},
         },
-        "components": {"ingest": {"replicas": 2, "resources": RESOURCES}, "exchangeSim": {**STORED, "speed": 3}},
+        "components": {
+            **{
+                component_field(name): {**model().model_dump(mode="json", by_alias=True), "resources": RESOURCES}
+                for name, model in component_models().items()
+            },
+            "ingest": {"replicas": 2, "resources": RESOURCES},
+            "exchangeSim": {**STORED, "speed": 3},
+        },
     },
     {
         "dataPlane": {
