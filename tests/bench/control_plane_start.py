@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aether_cli import progress
 from aether_cli.local import certificates, startup
+from aether_testing import wait
 from aether_testing.bench import benchmarks
 from aether_testing.cluster import clusters
 
@@ -67,11 +68,13 @@ def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
             process = subprocess.Popen([programs[name], *words], cwd=folder, stdout=log, stderr=log, env=os.environ)
             stack.callback(process.wait)
             stack.callback(process.kill)
-        while True:
+
+        def ready() -> bool:
             try:
                 urllib.request.urlopen("https://127.0.0.1:26443/readyz", context=unchecked, timeout=2).close()
-                return time.monotonic() - began
-            except (OSError, urllib.error.HTTPError):
-                if time.monotonic() - began > startup.START_DEADLINE:
-                    raise
-                time.sleep(0.05)
+            except OSError:  # an HTTP error is one, too
+                return False
+            return True
+
+        wait.until(ready, "the API server is ready", seconds=startup.START_DEADLINE, interval=0.05)
+        return time.monotonic() - began

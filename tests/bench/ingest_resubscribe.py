@@ -36,6 +36,7 @@ from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.receiver import Receiver
 from aether_services.kit import http_server
 from aether_services.kit.clocks import SystemClock
+from aether_testing import wait
 from aether_testing.bench import benchmarks
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ def _serve(listening: socket.socket) -> None:
 
 
 async def _until(receiver: Receiver, served: Markets, reconnects: int) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while receiver.reconnects < reconnects or not all(market.usable for market in served.all()):  # noqa: ASYNC110 - two things
-            await asyncio.sleep(0.002)
+    await wait.until_async(
+        lambda: receiver.reconnects >= reconnects and all(market.usable for market in served.all()),
+        "every book is usable",
+        seconds=DEADLINE,
+        interval=0.002,
+    )
 
 
 async def _after_a_cut(process: BaseProcess, port: int, symbols_at_once: int) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
+from aether_testing import wait
 from aether_testing.bench import benchmarks, operator_benches, plain_kopf
 from aether_testing.cluster import namespaces
 from aether_testing.processes import planes
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
 AT_ONCE = 16
+TIMEOUT_SECONDS = 3600.0
+TOP = Path(__file__).resolve().parents[2]
 
 
 async def _create(user: Client, specs: list[dict[str, Any]]) -> None:
@@ -48,8 +51,10 @@ def _until_all(
     began = time.monotonic()
 
     async def poll(user: Client) -> None:
-        while sum(map(holds, await user.api.list(kind, namespace))) < COUNT:  # noqa: ASYNC110 - other processes change it
-            await asyncio.sleep(0.5)
+        async def all_of_them() -> bool:
+            return sum(map(holds, await user.api.list(kind, namespace))) >= COUNT
+
+        await wait.until_async(all_of_them, f"{COUNT} {kind.plural}", seconds=TIMEOUT_SECONDS, interval=0.5)
 
     bench.run(poll)
     return time.monotonic() - began
@@ -89,9 +94,7 @@ def _peer(bench: OperatorBench, specs: list[dict[str, Any]]) -> tuple[float, flo
 
     bench.run(creating)
     command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", plain_kopf.__file__]
-    folders = os.pathsep.join(
-        str(Path(plain_kopf.__file__).parents[up] / where) for up, where in ((1, "."), (2, "operator"))
-    )
+    folders = os.pathsep.join(str(TOP / name) for name in ("operator", "tests"))
     env = {**os.environ, "KUBECONFIG": str(bench.cluster.kubeconfig), "PYTHONPATH": folders}
     with subprocess.Popen(
         ["setpriv", "--pdeathsig=KILL", *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

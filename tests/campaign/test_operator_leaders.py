@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators, planes
 from aether_testing.values import audits
@@ -66,13 +67,13 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
         both = dict(zip(PODS, (first, second), strict=True))
         planes.until(namespace, "Ready", "True")
         for nth in range(rounds):
-            operators.until(lambda: _leader(namespace) in both, "one leads")
+            wait.until(lambda: _leader(namespace) in both, "one leads")
             name = _leader(namespace)
             before = audits.mark(control_plane)
             time.sleep(chance.uniform(0, 1.5))  # a random moment: while it writes, while it renews, while it is idle
             planes.apply(namespace, planes.a_platform(plane_spec(namespace, plane, days=chance.randrange(100, 3000))))
             fail(both[name])
-            operators.until(partial(_other_leads, namespace, name), "the other leads", LONGEST)
+            wait.until(partial(_other_leads, namespace, name), "the other leads", seconds=LONGEST)
             if fail is _freeze:
                 both[name].thaw()
                 both[name].wait_exit()  # it detects that its Lease has expired, and is restarted

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -15,17 +14,17 @@ import yaml
 
 from aether_cli import installer, kubectl_client, problems, progress
 from aether_cli.local import manifests
+from aether_testing import wait
 from aether_testing.cluster import charts, clusters
 from aether_testing.cluster.charts import CHART, NAME, OPERATOR_NAMESPACE, PLATFORM_NAMESPACE, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aether_cli.local.startup import Cluster
 
 ACCOUNT: Final = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
-DEADLINE: Final = 30.0
 Object = dict[str, Any]
 TWO: Final[Object] = {"replicas": 2}
 """Given every time: without values, Helm keeps those of the previous release."""
@@ -50,12 +49,6 @@ def installed(helm: installer.Helm) -> installer.Helm:
     return helm
 
 
-def until(holds: Callable[[], bool], expected: str) -> None:
-    ends = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < ends, expected
-
-
 def everything(kubectl: kubectl_client.Kubectl) -> set[str]:
     """Every object except events, as namespace, kind and name."""
     kinds = set(kubectl.text("api-resources", "--verbs=list", "-o", "name").split())
@@ -76,7 +69,7 @@ def a_platform(name: str) -> Object:
 def uninstall(helm: installer.Helm) -> None:
     helm.text("uninstall", NAME, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found")
     workloads = ("deployment", "replicasets", "pods", "endpointslices")
-    until(
+    wait.until(
         lambda: not helm.kubectl.get(",".join(workloads), f"--namespace={OPERATOR_NAMESPACE}")["items"],
         "nothing of the operator is left",
     )
@@ -271,7 +264,7 @@ class Pod:
 def pods_of(helm: installer.Helm, folder: Path) -> tuple[Pod, Pod]:
     """The two pods of the Deployment."""
     asked = ("pods", f"--namespace={OPERATOR_NAMESPACE}", f"--selector=app.kubernetes.io/instance={NAME}")
-    until(lambda: len(helm.kubectl.get(*asked)["items"]) == 2, "two pods")
+    wait.until(lambda: len(helm.kubectl.get(*asked)["items"]) == 2, "two pods")
     metas = [one["metadata"] for one in helm.kubectl.get(*asked)["items"]]
     one, other = (Pod(helm.kubectl, meta["name"], meta["uid"], folder) for meta in metas)
     return one, other
@@ -296,22 +289,22 @@ def hold(helm: installer.Helm, identity: str) -> None:
 def test_the_fence_of_a_second_install_follows_the_lease(installed: installer.Helm, tmp_path: Path) -> None:
     one, _ = pods_of(installed, tmp_path)
     hold(installed, f"{one.name}_a1b2")
-    until(lambda: not one.applies(), "the first may")
+    wait.until(lambda: not one.applies(), "the first may")
     uninstall(installed)
     installer.install(installed, CHART, progress.SilentReporter(), given=TWO)
     newer, other = pods_of(installed, tmp_path)
     hold(installed, f"{newer.name}_c3d4")
-    until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")
+    wait.until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")
 
 
 def test_only_the_lease_holder_may_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     one, other = pods
     hold(installed, f"{one.name}_a1b2")
-    until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
+    wait.until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
     assert f"pod {other.name} does not hold Lease {NAME}: {one.name} does" in other.applies()
 
     hold(installed, f"{other.name}_c3d4")
-    until(lambda: not other.applies(), "the second may")
+    wait.until(lambda: not other.applies(), "the second may")
     assert f"pod {one.name} does not hold Lease {NAME}: {other.name} does" in one.applies()
 
 
@@ -330,7 +323,7 @@ def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tup
     del report["spec"]
     apply = ("apply", "--server-side", "--subresource=status", "--validate=false", "--filename=-")
     hold(installed, f"{one.name}_a1b2")
-    until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
+    wait.until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
     for words, thing in ((apply, report), (("delete", "service", "fenced", here), None)):
         assert one.rejection(*words, thing=thing) == ""
         assert f"pod {other.name} does not hold Lease" in other.rejection(*words, thing=thing)
@@ -340,15 +333,15 @@ def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tup
 def test_unheld_lease_permits_nobody(installed: installer.Helm, pods: tuple[Pod, Pod], tmp_path: Path) -> None:
     nobody = Pod(installed.kubectl, "", "", tmp_path)
     hold(installed, "")
-    until(lambda: all(one.applies() for one in (*pods, nobody)), "none of them may")
+    wait.until(lambda: all(one.applies() for one in (*pods, nobody)), "none of them may")
     assert f"a token without a pod does not hold Lease {NAME}: nobody does" in nobody.applies()
 
 
 def test_without_a_lease_other_users_can_still_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
-    until(lambda: bool(pods[1].applies()), "the second may not")
+    wait.until(lambda: bool(pods[1].applies()), "the second may not")
     installed.kubectl.text("delete", "lease", NAME, f"--namespace={OPERATOR_NAMESPACE}")
-    until(lambda: not pods[1].applies(), "the API server has observed that the Lease is deleted")
+    wait.until(lambda: not pods[1].applies(), "the API server has observed that the Lease is deleted")
     installed.kubectl.text(
         "create",
         "secret",
@@ -362,7 +355,7 @@ def test_without_a_lease_other_users_can_still_write(installed: installer.Helm, 
 
 def test_fence_ignores_objects_the_operator_does_not_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
-    until(lambda: bool(pods[1].applies()), "the second may not")
+    wait.until(lambda: bool(pods[1].applies()), "the second may not")
     event = {
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": "some", "namespace": PLATFORM_NAMESPACE},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_cli import problems
+from aether_testing import wait
 from aether_testing.cluster import charts, namespaces
 from aether_testing.processes import operators
 
@@ -142,7 +143,7 @@ def viewer(control_plane: Cluster, viewed: Namespace, tmp_path: Path) -> Path:
         except problems.ProgramFailed:  # `auth can-i` exits with 1 for no
             return False
 
-    operators.until(aggregated, "the controller has put our kinds into the role view")
+    wait.until(aggregated, "the controller has put our kinds into the role view")
     return path
 
 

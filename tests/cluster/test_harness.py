@@ -10,6 +10,7 @@ import pytest
 from aether_cli import problems
 from aether_operator.api import labels
 from aether_operator.planning import child_kinds
+from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators
 from aether_testing.servers import counting_proxy
@@ -125,7 +126,7 @@ def test_supervised_operator_is_restarted_after_a_kill(installation: operators.I
         one.wait_logged("standing_by")
         first = one.pid
         one.kill()
-        operators.until(lambda: one.starts == 2 and one.alive, "it lives again")
+        wait.until(lambda: one.starts == 2 and one.alive, "it lives again")
         one.wait_logged("standing_by")
         assert one.pid != first
     assert not one.alive
@@ -153,7 +154,7 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
     other.namespace.apply(a_platform("p"))
     with other.operator() as alone:
         alone.wait_leading()
-        operators.until(lambda: alone.written() > 0, "it writes")
+        wait.until(lambda: alone.written() > 0, "it writes")
         operators.wait_settled(alone)
     wanted = operators.masked(other.namespace)
     assert wanted

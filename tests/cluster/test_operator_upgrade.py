@@ -19,7 +19,7 @@ from aether_operator.observed import kinds
 from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.reports import Login
 from aether_operator.planning import child_kinds
-from aether_testing import fixtures
+from aether_testing import fixtures, wait
 from aether_testing.cluster import namespaces, previous_release
 from aether_testing.processes import operators, planes
 from aether_testing.servers import postgres as servers
@@ -135,7 +135,7 @@ def _platform_of_before(namespace: Namespace, plane: Plane) -> Object:
     text = json.dumps(observations.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
     recorded = json.loads(text)
     new = planes.a_platform(recorded["spec"])
-    operators.until(
+    wait.until(
         lambda: "pairs" not in json.loads(_written(namespace, "create", "--dry-run=server", thing=new))["spec"],
         "the kinds of then are in force",
     )
@@ -166,7 +166,7 @@ def _database_of_before(namespace: Namespace, plane: Plane, migrations: Path) ->
     """Create the Managed server's database, with rows."""
     plane.forget_managed()
     asyncio.run(_topics(plane, forget=True))  # of other tests
-    operators.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
+    wait.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
     database = plane.managed.endpoint("aether", "aether")
     login = desired.decoded(namespace.get("secret", "paper-postgres-reader"))
     reader = Login(username=login["username"], password=SecretText(login["password"]), kept_in="paper-postgres-reader")

@@ -11,6 +11,7 @@ from aether_operator.api import labels, models
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
+from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators, planes
 from aether_testing.servers import counting_proxy
@@ -50,7 +51,7 @@ class Environment:
 
     def wait_watching(self) -> None:
         """Wait until every watch is open; watches are started a moment after the lists."""
-        operators.until(lambda: self.proxy.watching >= ALL, "everything is watched")
+        wait.until(lambda: self.proxy.watching >= ALL, "everything is watched")
 
     def delete_and_await(self, kind: str, child: str) -> None:
         """Delete a child, and wait until it is recreated."""
@@ -165,7 +166,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> No
     try:
         env.operator.start()  # this run gets stale lists only
         env.operator.wait_leading()
-        operators.until(lambda: env.operator.reconciles() >= 1, "the restarted operator has reconciled")
+        wait.until(lambda: env.operator.reconciles() >= 1, "the restarted operator has reconciled")
         operators.wait_settled(env.operator, resyncs=0)
     finally:
         env.proxy.serve_fresh()
@@ -181,7 +182,7 @@ def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(env: Envi
     env.operator.configure(watchSilenceSeconds=SILENCE)
     env.operator.stop()  # it is restarted at once
     env.operator.wait_leading()
-    operators.until(lambda: env.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
+    wait.until(lambda: env.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
     path = api_client.path(kinds.STATEFUL_SETS, env.namespace.name)
     begun = env.proxy.watched[path]
     env.delete_and_await("statefulset", f"{NAME}-redis")

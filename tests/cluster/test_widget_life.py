@@ -15,6 +15,7 @@ import pytest
 from aether_operator.api import labels, models
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
+from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.cluster.namespaces import Namespace
 from aether_testing.processes import operators, planes, widget_operator
@@ -195,7 +196,7 @@ def test_unchanged_widget_is_not_written_over_two_resyncs(env: Environment) -> N
         reconciled = f'{operators.RECONCILES}{{controller="widget",result="success"}}'
         before = env.operator.metrics()[reconciled]
         widgets = len(env.namespace.get(WIDGET.resource)["items"])
-        operators.until(
+        wait.until(
             lambda: env.operator.metrics()[reconciled] >= before + 2 * widgets + 1, "every widget had two resyncs"
         )
         assert env.proxy.writes == ()
@@ -332,7 +333,7 @@ def test_next_process_releases_what_a_killed_one_has_undone(env: Environment) ->
     env.proxy.at(2, counting_proxy.KillBefore(env.operator.kill))
     env.namespace.text("delete", WIDGET.resource, "killed", "--wait=false")
     try:
-        operators.until(lambda: not env.operator.alive, "it is killed")
+        wait.until(lambda: not env.operator.alive, "it is killed")
         child, release = env.proxy.writes
         assert (child.verb, child.about.resource, child.about.name) == ("DELETE", "configmaps", "killed-settings")
         assert (release.about.resource, release.about.name, release.forwarded) == (WIDGET.plural, "killed", False)
@@ -433,7 +434,7 @@ def test_urgent_widget_overtakes_platforms_whose_servers_hang(env: Environment) 
     with silent_server() as port:
         try:
             planes.apply(env.namespace, *(planes.a_platform(external(port), name) for name in names))
-            operators.until(lambda: state()[0] == WORKERS and state()[1] > WORKERS, "all workers are busy, keys wait")
+            wait.until(lambda: state()[0] == WORKERS and state()[1] > WORKERS, "all workers are busy, keys wait")
             _, waiting, before = state()
             planes.apply(env.namespace, a_widget("urgent"))
             until_ready(env.namespace, "urgent")

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from aether_services.domain import decimals
 from aether_services.exchange_sim.core import candles, markets, views
+from aether_testing import wait
 from aether_testing.processes import venues
 
 if TYPE_CHECKING:
@@ -156,13 +157,16 @@ def test_subscription_is_unique_and_unsubscribing_needs_its_whole_key(client: ve
 def test_every_book_of_every_depth_matches_each_checksum(client: venues.Client, depth: int) -> None:
     client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
     known_books: dict[Symbol, books.Book] = {}
-    updates, ends = 0, time.monotonic() + venues.DEADLINE
-    while updates < 400 and time.monotonic() < ends:
-        message = client.receive()
+    updates = 0
+
+    def followed(message: dict[str, Any]) -> bool:
+        nonlocal updates
         if message.get("channel") == "book":
             assert venues.follow(client.texts[-1], known_books, depth), client.texts[-1]
             updates += message["type"] == "update"
-    assert updates == 400
+        return updates == 400
+
+    client.until(followed, "400 updates")
     assert set(known_books) == set(ALL)
     assert all(len(book.bids) == min(depth, len(book.bids)) >= min(depth, 500) for book in known_books.values())
 
@@ -292,9 +296,7 @@ def test_slow_consumer_is_closed_with_a_reason_and_blocks_nobody(tmp_path: Any) 
         with venues.Client(venue.ws, slow=True) as slow:
             for depth in views.DEPTHS:
                 slow.send({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
-            ends = time.monotonic() + venues.DEADLINE
-            while "slow_consumer" not in venue.log and time.monotonic() < ends:
-                fast.receive()
+            fast.until(lambda _: "slow_consumer" in venue.log, "the slow consumer is detected")
             with pytest.raises(ConnectionClosed) as closed:
                 slow.until(lambda _: False, "the end")
         assert closed.value.rcvd is not None
@@ -342,9 +344,7 @@ def test_while_the_venue_is_silent_there_are_no_heartbeats_either(client: venues
     client.request("subscribe", channel="book", symbol=["BTC/USD"])
     client.next("book")
     venue.admin("/faults/silence", {"seconds": 60})
-    ends = time.monotonic() + venues.DEADLINE
-    while client.collect(1.0):
-        assert time.monotonic() < ends, "what was on its way has come"
+    wait.until(lambda: not client.collect(1.0), "what was on its way has come", seconds=venues.DEADLINE, interval=0)
     venue.admin("/faults/silence", {"seconds": 0})
     assert client.next("book")
 

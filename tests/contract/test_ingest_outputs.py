@@ -30,6 +30,7 @@ from aether_services.ingest.core import trade_logs
 from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
+from aether_testing import wait
 from aether_testing.processes import pipelines
 from aether_testing.servers import brokers, free_ports, postgres, tls
 
@@ -427,7 +428,7 @@ async def test_nats_has_one_subject_per_market(plane: DataPlane, tmp_path: Path,
     async with pipelines.listening(plane, f"md.trades.{base}.USD") as received:
         async with outputs(plane, tmp_path)["nats"].connected() as sink:
             await sink.deliver(trades(symbol, 1), [], {})
-        await pipelines.eventually(lambda: received, "the trade")
+        await wait.until_async(lambda: received, "the trade")
     assert json.loads(received[0])["id"] == f"{symbol}:1"
 
 

@@ -22,6 +22,7 @@ from aether_operator.catalog.components import COMPONENTS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
+from aether_testing import wait
 from aether_testing.servers import brokers as servers
 from aether_testing.servers import free_ports
 
@@ -243,14 +244,15 @@ async def test_missing_permission_is_named_with_its_topic(kafka: servers.Kafka, 
 
 async def wait_for_report(kafka: servers.Kafka, username: str, message: str) -> None:
     """Repeat until the report has this message: ACLs and changes by others take effect a little later."""
-    report = TopicsReport(reason=Reason.FAILED)
-    try:
-        async with asyncio.timeout(60):
-            while message not in report.message or report.ok != (message == ""):
-                report, _ = await ensure(kafka, username)
-                assert report.reason in {Reason.PERMISSION_DENIED, Reason.READY}, report
-    except TimeoutError:
-        pytest.fail(str(report))
+    reports: list[TopicsReport] = []
+
+    async def reported() -> bool:
+        report, _ = await ensure(kafka, username)
+        assert report.reason in {Reason.PERMISSION_DENIED, Reason.READY}, report
+        reports.append(report)
+        return message in report.message and report.ok == (message == "")
+
+    await wait.until_async(reported, f"{username}: {message or 'ready'}", detail=lambda: reports[-1])
 
 
 async def test_process_that_does_not_lead_writes_nothing_and_reports_it(

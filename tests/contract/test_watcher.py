@@ -23,6 +23,7 @@ from aether_operator.kube import api_client, sessions
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Kind
 from aether_runtime import logs
+from aether_testing import wait
 from aether_testing.values import widgets
 
 if TYPE_CHECKING:
@@ -129,9 +130,8 @@ class Fixture:
     lines: list[logging.LogRecord]
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not holds():  # noqa: ASYNC110 - what changes is in Kopf, which tells nobody
-                await asyncio.sleep(POLL)
+        """Wait for what changes in Kopf, which tells nobody."""
+        await wait.until_async(holds, "the watcher's state", seconds=30, interval=POLL, detail=self.logged)
 
     async def until_watched(self, *namespaces: str) -> None:
         await self.until(lambda: all(watched(one) == 1 for one in namespaces))

@@ -45,11 +45,6 @@ def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = N
     return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=60, **other)
 
 
-def wait_for_no_sessions(postgres: servers.Postgres, database: str) -> None:
-    """Wait until the sessions of an ended process have ended as well."""
-    postgres.wait_for_no_sessions(database)
-
-
 @pytest.fixture
 def next_release(tmp_path: Path) -> DesiredSchema:
     """The platform's schema with one revision more."""
@@ -74,7 +69,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
         child = servers.in_child_process(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
-        wait_for_no_sessions(postgres, there.database)
+        postgres.wait_for_no_sessions(there.database)
         report = ensure(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
         assert servers.database_contents(postgres, there.database, again) == expected, statement
@@ -84,7 +79,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
 def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: DesiredSchema) -> None:
     desired, first = servers.a_schema(logins={}), postgres.fresh()
     assert ensure(first, desired).revision == "0002"
-    wait_for_no_sessions(postgres, first.database)
+    postgres.wait_for_no_sessions(first.database)
     with servers.statements() as writes:
         assert ensure(postgres.fresh(first.database), next_release).revision == "0003"
     assert len(writes) > 8
@@ -98,7 +93,7 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
         )
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how)
-        wait_for_no_sessions(postgres, there.database)
+        postgres.wait_for_no_sessions(there.database)
         report = ensure(there, next_release)
         assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
@@ -149,7 +144,7 @@ def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, f
             report = ensure(fresh, desired)
     assert report.reason is Reason.WAITING_FOR_LOCK
     assert [one for one in writes if "advisory" not in one] == []
-    wait_for_no_sessions(postgres, fresh.database)
+    postgres.wait_for_no_sessions(fresh.database)
     assert ensure(fresh, desired).ok
 
 
@@ -211,7 +206,7 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
         ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     # The guard was called once before the lock was acquired, then before each of eleven statements.
     assert len([one for one in writes if "FOR SHARE" not in one]) == 11
-    wait_for_no_sessions(postgres, fresh.database)
+    postgres.wait_for_no_sessions(fresh.database)
     assert ensure(fresh, servers.a_schema()).ok
 
 
@@ -228,7 +223,7 @@ def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
         assert os.WIFSTOPPED(how)
         leader = servers.a_leader()
         assert ensure(fresh, desired, leader).reason is Reason.WAITING_FOR_LOCK
-        wait_for_no_sessions(postgres, fresh.database)  # the server ends its session
+        postgres.wait_for_no_sessions(fresh.database)  # the server ends its session
         assert ensure(fresh, desired, leader).ok
         before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")
     finally:

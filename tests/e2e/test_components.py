@@ -20,6 +20,7 @@ from aether_operator.kube import api_client
 from aether_operator.observed import kinds
 from aether_operator.status import components as component_status
 from aether_operator.status.components.exchange_sim import VenueReport
+from aether_testing import wait
 from aether_testing.values import builders, observations
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, 
     assert report == VenueReport(reason=Reason.READY, ready=True, system="online")
     assert status()["instance"] == pod
     assert status()["release"] == node.images["service"].rpartition(":")[2]
-    ends = time.monotonic() + 60
-    while not (before := status()["trades"]):
-        assert time.monotonic() < ends, "nothing was traded"
+    before = wait.until(lambda: status()["trades"], "something is traded", seconds=60)
     node_namespace.text("delete", "pod", pod)
     _until_ready(node_namespace, pod, other_than=first)
     assert status()["trades"] >= before
@@ -102,11 +101,12 @@ def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_na
         await api.annotate(kinds.PODS, node_namespace.name, "one", uid=uid, annotations=notes)
         await api.close()
 
+    def mounted() -> str:
+        path = f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}"
+        return node_namespace.text("exec", "one", "--", "cat", path)
+
     for number in range(1, ROUNDS + 1):
         asyncio.run(written(number))
         began = time.monotonic()
-        while node_namespace.text(
-            "exec", "one", "--", "cat", f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}"
-        ) != str(number):
-            assert time.monotonic() - began < PROMPTLY, "the kubelet did not look"
+        wait.until(lambda: mounted() == str(number), "the kubelet has updated the file", seconds=PROMPTLY)  # noqa: B023
         print(f"round {number}: {time.monotonic() - began:.2f} s")

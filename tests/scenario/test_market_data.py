@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from aether_services.contracts.statuses import IngestStatus, Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import sharding
+from aether_testing import wait
 from aether_testing.processes import ingests, pipelines, venues
 from aether_testing.servers import free_ports
 
@@ -49,10 +49,7 @@ def _wait_and_compare(pipeline: Pipeline, *ingest: ingests.Ingest) -> None:
 def _more_trades(pipeline: Pipeline, count: int = 5) -> None:
     """Wait until so much more was traded in the busiest market."""
     target = pipeline.venue.get("/status")["pairs"][BTC] + count
-    ends = time.monotonic() + pipelines.DEADLINE
-    while pipeline.venue.get("/status")["pairs"][BTC] < target:
-        assert time.monotonic() < ends, "the market does not move"
-        time.sleep(0.05)
+    wait.until(lambda: pipeline.venue.get("/status")["pairs"][BTC] >= target, f"{BTC} has had {target} trades")
 
 
 def test_trades_books_and_tickers_arrive_in_every_output(pipeline: Pipeline) -> None:
@@ -77,7 +74,7 @@ async def test_nats_has_a_subject_per_market(pipeline: Pipeline) -> None:
             pipelines.listening(pipeline.plane, "md.book.BTC.USD") as books,
             pipelines.listening(pipeline.plane, "md.trades.>") as trades,
         ):
-            await pipelines.eventually(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
+            await wait.until_async(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
     assert {BookMessage.model_validate_json(one).symbol for one in books} == {BTC}
     ids = [(one.symbol, one.trade_id) for one in map(TradeMessage.model_validate_json, trades)]
     for symbol in ingests.PAIRS:
@@ -93,8 +90,8 @@ async def test_unverified_book_is_withdrawn_everywhere_and_recovers(pipeline: Pi
             def books() -> list[BookMessage]:
                 return [BookMessage.model_validate_json(one) for one in received]
 
-            await pipelines.eventually(lambda: any(not book.usable for book in books()), "the book is withdrawn")
-            await pipelines.eventually(lambda: books()[-1].usable, "the book is usable again")
+            await wait.until_async(lambda: any(not book.usable for book in books()), "the book is withdrawn")
+            await wait.until_async(lambda: books()[-1].usable, "the book is usable again")
         (withdrawn,) = [book for book in books() if not book.usable]
         assert (withdrawn.reason, withdrawn.bids, withdrawn.asks) == ("ChecksumMismatch", (), ())
         assert ingest.status().books[BTC].checksum_failures == 1
@@ -219,7 +216,7 @@ async def test_adding_or_removing_a_market_leaves_the_others_unchanged(pipeline:
             assert after.settings != before.settings
             assert after.feed.reconnects == 0
             ingest.write_live_settings([BTC, ETH, "DOT/USD"])
-            await pipelines.eventually(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
+            await wait.until_async(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
             await asyncio.to_thread(_more_trades, pipeline)
             assert ingest.status().feed.reconnects == 0
         _assert_no_gap(received, [BTC, ETH])
@@ -276,13 +273,15 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeli
                         (symbol in served[1]) == (owner == 1) for symbol, owner in order.items()
                     )
 
-                await pipelines.eventually(shared, "each market is served by its first replica")
+                await wait.until_async(shared, "each market is served by its first replica")
                 first.write_live_settings()
                 second.write_live_settings()
                 assert second.process is not None
                 second.process.send_signal(signal.SIGTERM)
-                await pipelines.eventually(
-                    lambda: second.process is not None and second.process.poll() == 0, second.log
+                await wait.until_async(
+                    lambda: second.process is not None and second.process.poll() == 0,
+                    "the second ends",
+                    detail=lambda: second.log,
                 )
                 assert '"drain_timeout"' not in second.log
                 assert set(first.status().books) == set(ingests.PAIRS)
@@ -303,7 +302,9 @@ async def test_books_without_a_successor_are_withdrawn_at_shutdown(pipeline: Pip
         async with pipelines.listening(pipeline.plane, "md.book.>") as received:
             assert alone.process is not None
             alone.process.send_signal(signal.SIGTERM)
-            await pipelines.eventually(lambda: alone.process is not None and alone.process.poll() == 0, alone.log)
+            await wait.until_async(
+                lambda: alone.process is not None and alone.process.poll() == 0, "it ends", detail=lambda: alone.log
+            )
     last = {one.symbol: one for one in map(BookMessage.model_validate_json, received)}
     assert {symbol: (one.usable, one.reason) for symbol, one in last.items()} == dict.fromkeys(
         ingests.PAIRS, (False, "Disconnected")

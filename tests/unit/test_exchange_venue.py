@@ -21,9 +21,10 @@ from aether_services.exchange_sim.core.orders import OrderId
 from aether_services.exchange_sim.ports import JournalError, JournalState, LastTrade
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
+from aether_testing import wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aether_services.exchange_sim.connections import Connection
     from aether_services.exchange_sim.core.batches import Batch
@@ -132,10 +133,9 @@ def updates(connection: Connection, channel: str) -> list[dict[str, Any]]:
     return [one for one in messages if one.get("channel") == channel and one["type"] == "update"]
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - of many things, and virtual time goes on by it
-            await asyncio.sleep(0)
+async def until(condition: Callable[[], object]) -> None:
+    """Let virtual time pass until a condition holds."""
+    await wait.until_async(condition, "the condition holds", seconds=10, interval=0)
 
 
 async def test_nothing_is_published_before_the_journal_has_it() -> None:

@@ -125,17 +125,20 @@ class DeliveryHarness:
 
     async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
         """Let time pass until something holds."""
-        ends = self.clock.seconds + seconds
-        task = asyncio.create_task(self.delivery.run())
-        try:
-            while not holds():
-                assert not task.done(), task.result()
-                assert self.clock.seconds < ends, (self.delivered_trades, self.delivery.state())
-                self.delivery.check_conflation()
-                await asyncio.sleep(0)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+
+        def holds_or_conflates() -> bool:
+            if holds():
+                return True
+            self.delivery.check_conflation()
+            return False
+
+        await clocks.run_until(
+            self.clock,
+            self.delivery.run(),
+            holds_or_conflates,
+            seconds,
+            detail=lambda: (self.delivered_trades, self.delivery.state()),
+        )
 
 
 def a_message(number: int) -> EncodedMessage:

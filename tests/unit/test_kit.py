@@ -23,6 +23,7 @@ from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
 from aether_services.kit import apps, http_server
 from aether_services.kit.settings import InvalidSettings, Settings
+from aether_testing import wait
 from aether_testing.servers import address_families
 
 if TYPE_CHECKING:
@@ -275,8 +276,7 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
     server = http_server.server(an_app(FakeService()), host=None, port=0)
     task = asyncio.create_task(http_server.serve(server, _Working(), grace=1))
     async with asyncio.timeout(30), aiohttp.ClientSession() as client:
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.001)
+        await wait.until_async(lambda: server.started, "uvicorn, which has no event for it, has started")
         ports = {one.sockets[0].getsockname()[1] for one in server.servers}
         assert len(ports) == 1
         for address in address_families.LOOPBACKS:

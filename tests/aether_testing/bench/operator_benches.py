@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client, config
 
 from aether_operator.kube import api_client
+from aether_testing import wait
 from aether_testing.cluster import clusters, namespaces
 from aether_testing.processes import operators, planes
 from aether_testing.servers import fake_services
@@ -70,13 +71,14 @@ class Client:
 
     async def until(self, kind: kinds.Kind, name: str, holds: Callable[[dict[str, Any]], bool]) -> float:
         """Poll until an object satisfies a condition; returns the seconds that took."""
-        began = time.monotonic()
-        while time.monotonic() - began < TIMEOUT_SECONDS:
+
+        async def held() -> bool:
             found = await self.api.get(kind, self.namespace, name)
-            if found is not None and holds(found):
-                return time.monotonic() - began
-            await asyncio.sleep(POLL_SECONDS)
-        raise TimeoutError(f"{kind.kind} {name}")
+            return found is not None and holds(found)
+
+        began = time.monotonic()
+        await wait.until_async(held, f"{kind.kind} {name}", seconds=TIMEOUT_SECONDS, interval=POLL_SECONDS)
+        return time.monotonic() - began
 
 
 @contextlib.contextmanager

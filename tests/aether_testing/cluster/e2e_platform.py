@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from aether_cli import cluster_reader, installer, kubectl_client, market_data, problems
 from aether_cli.local import binaries, program_builder
 from aether_services.ingest.core import sharding
+from aether_testing import wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,11 +139,9 @@ class E2EPlatform:
     # Editing. Each method returns the seconds from before the patch until the edit has taken effect.
 
     def until(self, holds: Callable[[], object], expected: str) -> float:
-        """Poll until a condition holds."""
+        """Wait until a condition holds."""
         began = time.monotonic()
-        while not holds():
-            assert time.monotonic() - began < DEADLINE, f"{expected}: not within {DEADLINE:g} s"
-            time.sleep(POLL_INTERVAL)
+        wait.until(holds, expected, seconds=DEADLINE, interval=POLL_INTERVAL)
         return time.monotonic() - began
 
     def until_ready(self) -> float:

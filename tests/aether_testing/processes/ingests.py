@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aether_operator.database import migrator
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import IngestStatus, Output
+from aether_testing import wait
 from aether_testing.servers import brokers, free_ports, postgres
 from aether_testing.servers.restarts import Lives
 
@@ -77,13 +77,21 @@ async def _make_topics(port: int, *, recreate: bool = False) -> None:
         if recreate:
             await admin.delete_topics(names)
         topics = [NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
-        ends = time.monotonic() + DEADLINE
-        while set(names) - set(await admin.list_topics()) or recreate:
-            response = await admin.create_topics(topics)
-            if not any(one[1] for one in response.topic_errors):  # those that are still being deleted are rejected
-                break
-            assert time.monotonic() < ends, response
-            await asyncio.sleep(POLL_INTERVAL)
+        responses: list[Any] = []
+
+        async def exist() -> bool:
+            if not recreate and set(names) <= set(await admin.list_topics()):
+                return True
+            responses.append(await admin.create_topics(topics))
+            return not any(one[1] for one in responses[-1].topic_errors)  # those still being deleted are rejected
+
+        await wait.until_async(
+            exist,
+            "the topics exist",
+            seconds=DEADLINE,
+            interval=POLL_INTERVAL,
+            detail=lambda: responses[-1:],
+        )
     finally:
         await admin.close()
 
@@ -179,12 +187,15 @@ class Ingest:
         }
 
     def until(self, condition: Callable[[], object], expected: str, deadline: float = DEADLINE) -> None:
-        """Wait until a condition holds."""
-        ends = time.monotonic() + deadline
-        while not condition():
+        """Wait until a condition holds, while it runs."""
+
+        def holds() -> object:
+            if value := condition():
+                return value
             assert self.process is None or self.process.poll() is None, f"ingest ended by itself\n{self.log[-4000:]}"
-            assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{self.log[-4000:]}"
-            time.sleep(POLL_INTERVAL)
+            return value
+
+        wait.until(holds, expected, seconds=deadline, interval=POLL_INTERVAL, detail=lambda: self.log[-4000:])
 
     def until_usable(self, pairs: Sequence[str] = PAIRS) -> None:
         """Wait until it has a usable book of each of these markets."""

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -27,10 +26,11 @@ from aether_operator.api.platforms import Server
 from aether_operator.desired import secrets
 from aether_operator.observed import kinds
 from aether_operator.planning import child_kinds
+from aether_testing import wait
 from aether_testing.cluster import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aether_cli.local.startup import Cluster
     from aether_operator.api.definition import Definitions
@@ -45,8 +45,6 @@ RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole
 FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 DEADLINE: Final = 120.0
 """Seconds; enough for a busy machine."""
-POLL_INTERVAL: Final = 0.02
-"""Seconds between checks of another process."""
 RESTART_DELAY: Final = 0.1
 """Seconds before a process that ended is restarted."""
 RECONCILES: Final = "aether_operator_reconcile_total"
@@ -55,16 +53,6 @@ WRITES: Final = "aether_operator_writes_total"
 
 _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """`pdeathsig` follows the thread that forked, so one thread that lives as long as the tests starts all processes."""
-
-
-def until(
-    holds: Callable[[], bool], expected: str, deadline: float = DEADLINE, detail: Callable[[], str] = str
-) -> None:
-    """Poll until a condition holds."""
-    ends = time.monotonic() + deadline
-    while not holds():
-        assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{detail()}"
-        time.sleep(POLL_INTERVAL)
 
 
 # ---- installation
@@ -220,7 +208,7 @@ def prepare(  # noqa: PLR0913 - a test names what differs
     }
     cluster.kubectl.apply(*(one for one in things if _is_right(one) or one["kind"] in FENCE), released)
     installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
-    until(lambda: "does not hold Lease" in _rejection(installation), "the fence is in force")
+    wait.until(lambda: "does not hold Lease" in _rejection(installation), "the fence is in force")
     return installation
 
 
@@ -308,8 +296,7 @@ class Operator:
     @property
     def port(self) -> int:
         """The port of its health and metrics in this run; waits until it is logged."""
-        until(lambda: bool(self._logged("standing_by")), f"{self.name} stands by", detail=lambda: self.text)
-        port: int = self._logged("standing_by")[0]["port"]
+        port: int = self.wait_logged("standing_by")["port"]
         return port
 
     def configure(self, **changes: Any) -> None:
@@ -419,12 +406,12 @@ class Operator:
 
     def wait_leading(self, deadline: float = DEADLINE) -> None:
         """Wait until it leads."""
-        until(lambda: self.leading, f"{self.name} leads", deadline, lambda: self.text)
+        wait.until(lambda: self.leading, f"{self.name} leads", seconds=deadline, detail=lambda: self.text)
 
     def wait_logged(self, event: str, deadline: float = DEADLINE) -> dict[str, Any]:
         """Wait for an event in the log of this run; returns its first line."""
-        until(lambda: bool(self._logged(event)), f"{self.name} logs {event}", deadline, lambda: self.text)
-        return self._logged(event)[0]
+        what = f"{self.name} logs {event}"
+        return wait.until(lambda: self._logged(event), what, seconds=deadline, detail=lambda: self.text)[0]
 
     def http_get(self, path: str) -> tuple[int, str]:
         """The status code and body of `/livez`, `/readyz` or `/metrics`."""
@@ -458,7 +445,7 @@ class Operator:
             except OSError:  # it has just ended, or is not listening yet
                 return False
 
-        until(idle, f"{self.name} reconciles nothing")
+        wait.until(idle, f"{self.name} reconciles nothing", detail=lambda: self.text[-4000:])
 
     def written(self) -> float:
         """The writes of this run by its own metrics, without Events and the Lease."""
@@ -508,7 +495,8 @@ def wait_settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, de
             return False
         return now[2] - began[2] >= resyncs * platforms
 
-    until(quiet, f"{operator.name} is idle", deadline, lambda: f"{began}\n{operator.text[-4000:]}")
+    what = f"{operator.name} is idle"
+    wait.until(quiet, what, seconds=deadline, detail=lambda: f"{began}\n{operator.text[-4000:]}")
 
 
 # ---- its children

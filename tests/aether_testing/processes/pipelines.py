@@ -151,11 +151,3 @@ async def listening(plane: DataPlane, subject: str) -> AsyncIterator[list[bytes]
         yield received
     finally:
         await client.close()
-
-
-async def eventually(condition: Any, expected: str, deadline: float = DEADLINE) -> None:
-    """Wait until a condition holds."""
-    ends = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < ends, expected
-        await asyncio.sleep(0.05)

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 from aether_services.domain import books
 from aether_services.exchange_sim.core import markets
 from aether_services.ingest.core import wire
+from aether_testing import wait
 from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 TOP: Final = Path(__file__).resolve().parents[3]
 DEADLINE: Final = 30.0
-POLL_INTERVAL: Final = 0.02
+RECEIVE_TIMEOUT: Final = 0.5
+"""Seconds to wait for one message before the deadline is looked at."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,11 +83,14 @@ class Venue:
                 stdout=log,
                 stderr=log,
             )
-        ends = time.monotonic() + DEADLINE
-        while not self._ready():
-            assert self.process.poll() is None, f"the venue ended by itself\n{self.log}"
-            assert time.monotonic() < ends, f"the venue is not ready within {DEADLINE:g} s\n{self.log}"
-            time.sleep(POLL_INTERVAL)
+        wait.until(self._ready_or_alive, "the venue is ready", seconds=DEADLINE, detail=lambda: self.log)
+
+    def _ready_or_alive(self) -> bool:
+        if self._ready():
+            return True
+        assert self.process is not None
+        assert self.process.poll() is None, f"the venue ended by itself\n{self.log}"
+        return False
 
     def _ready(self) -> bool:
         try:
@@ -234,12 +239,20 @@ class Client:
         self, condition: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
     ) -> dict[str, Any]:
         """Receive until a message satisfies the condition, and return it."""
-        ends = time.monotonic() + deadline
-        while time.monotonic() < ends:
-            message = self.receive(max(ends - time.monotonic(), POLL_INTERVAL))
-            if condition(message):
-                return message
-        raise AssertionError(f"{expected}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
+
+        def satisfying() -> dict[str, Any] | None:
+            with contextlib.suppress(TimeoutError):
+                message = self.receive(RECEIVE_TIMEOUT)
+                return message if condition(message) else None
+            return None
+
+        return wait.until(
+            satisfying,
+            expected,
+            seconds=deadline,
+            interval=0,
+            detail=lambda: f"the last messages: {list(self.texts)[-3:]}",
+        )
 
     def next(self, channel: str, kind: str = "update", deadline: float = DEADLINE) -> dict[str, Any]:
         """The next message of a channel."""

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,10 +22,11 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aether_cli import processes, progress
 from aether_cli.local import paths
 from aether_operator.observed.endpoints import Endpoint, SecretText
+from aether_testing import wait
 from aether_testing.servers import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aether_testing.servers.tls import Tls
 
@@ -286,7 +286,7 @@ def _run_server(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iter
     """Run a server until the end of the block, which begins when it listens on all its ports."""
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as server:
         try:
-            _wait_until(lambda: all(map(_is_listening, ports)), server, log)
+            _wait_until_listening(ports, server, log)
             yield server.pid
         finally:
             server.terminate()
@@ -296,12 +296,17 @@ def _run_server(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iter
                 server.kill()
 
 
-def _wait_until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START
-    while not holds():
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{log.stem} does not listen:\n{log.read_text(errors='replace')[-4000:]}")
-        time.sleep(0.05)  # there is no event for a port that opens
+def _wait_until_listening(ports: Sequence[int], server: subprocess.Popen[bytes], log: Path) -> None:
+    def text() -> str:
+        return log.read_text(errors="replace")[-4000:]
+
+    def listens() -> bool:
+        if all(map(_is_listening, ports)):
+            return True
+        assert server.poll() is None, f"{log.stem} ended by itself:\n{text()}"
+        return False
+
+    wait.until(listens, f"{log.stem} listens", seconds=START, interval=0.05, detail=text)
 
 
 def _is_listening(port: int) -> bool:

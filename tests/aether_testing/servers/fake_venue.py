@@ -18,6 +18,7 @@ from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.ports import InstrumentList, VenueUnavailable
 from aether_services.ingest.service.backfill import TradeHistory
 from aether_services.ingest.service.receiver import Receiver
+from aether_testing import wait
 from aether_testing.values import clocks, recordings
 from aether_testing.values.clocks import Clock
 
@@ -152,10 +153,14 @@ class ReceiverHarness:
 
     async def advance_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Let virtual time pass until a condition holds, for at most `seconds`."""
-        ends = self.clock.seconds + seconds
-        while not condition():
-            assert self.clock.seconds < ends, self.venue.requests
-            await asyncio.sleep(0)
+        await wait.until_async(
+            condition,
+            "the condition holds",
+            seconds=seconds,
+            interval=0,
+            clock=self.clock.elapsed,
+            detail=lambda: self.venue.requests,
+        )
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Run the receiver until a condition holds, for at most `seconds`."""

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +26,7 @@ from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import DesiredSchema, Login
+from aether_testing import wait
 from aether_testing.servers import free_ports, tls
 
 if TYPE_CHECKING:
@@ -100,24 +100,25 @@ class Postgres:
             def sessions() -> list[tuple[Any, ...]]:
                 return connection.execute(query, (database,)).fetchall()
 
-            eventually(lambda: not sessions(), sessions)
+            wait.until(lambda: not sessions(), f"{database} has no sessions", seconds=TIMEOUT, detail=sessions)
 
     @contextlib.contextmanager
     def set(self, name: str, value: str) -> Iterator[None]:
         """Change a setting of the server for the length of a block."""
-        self._set(f"ALTER SYSTEM SET {name} = '{value}'", name, lambda now: now == value)
+        self._set(f"ALTER SYSTEM SET {name} = '{value}'", name, value, becomes=True)
         try:
             yield
         finally:
-            self._set(f"ALTER SYSTEM RESET {name}", name, lambda now: now != value)
+            self._set(f"ALTER SYSTEM RESET {name}", name, value, becomes=False)
 
-    def _set(self, statement: str, name: str, done: Callable[[str], bool]) -> None:
+    def _set(self, statement: str, name: str, value: str, *, becomes: bool) -> None:
         self.run("postgres", statement, "SELECT pg_reload_conf()")
 
         def shown() -> str:
             return str(self.run("postgres", f"SHOW {name}")[0][0])
 
-        eventually(lambda: done(shown()), shown)
+        what = f"{name} is {value}" if becomes else f"{name} is no longer {value}"
+        wait.until(lambda: (shown() == value) is becomes, what, seconds=TIMEOUT, detail=shown)
 
     def terminate_sessions(self, database: str) -> None:
         """Terminate every session in a database."""
@@ -244,24 +245,15 @@ def _create_databases(one: Postgres) -> None:
 
 
 def _wait_until_ready(one: Postgres, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + TIMEOUT
-    while True:
+    def accepts() -> bool:
         try:
             connected(one.endpoint()).close()
         except psycopg.OperationalError:
             assert server.poll() is None, one.log
-            assert time.monotonic() < until, one.log
-            time.sleep(0.05)  # there is no event for its start
-        else:
-            return
+            return False
+        return True
 
-
-def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
-    """Wait until a condition holds; on a timeout, fail with what `shown` returns."""
-    until = time.monotonic() + TIMEOUT
-    while not true():
-        assert time.monotonic() < until, shown()
-        time.sleep(0.02)
+    wait.until(accepts, "PostgreSQL accepts connections", seconds=TIMEOUT, detail=lambda: one.log)
 
 
 def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:

@@ -7,12 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aether_testing import wait
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 DEADLINE: Final = 60.0
 LOOK: Final = 0.05
@@ -53,7 +54,12 @@ class Lives:
         if self._ours is not None:
             self._ours.wait(DEADLINE)
             self._ours = None
-        self._until(lambda: not self.listens() and not any(map(_lives, processes)))
+        wait.until(
+            lambda: not self.listens() and not any(map(_lives, processes)),
+            f"{self._program} has ended",
+            seconds=DEADLINE,
+            interval=LOOK,
+        )
 
     def start(self) -> None:
         """Start it again, and wait until it listens."""
@@ -70,7 +76,7 @@ class Lives:
             stderr=subprocess.DEVNULL,
         )
         self._pid = self._ours.pid
-        self._until(self.listens)
+        wait.until(self._listens_again, f"{self._program} listens", seconds=DEADLINE, interval=LOOK)
 
     def stop(self) -> None:
         """Let it hang, with all the processes that it has."""
@@ -101,12 +107,11 @@ class Lives:
             asked.settimeout(1)
             return asked.connect_ex(("127.0.0.1", self._port)) == 0
 
-    def _until(self, holds: Callable[[], bool]) -> None:
-        ends = time.monotonic() + DEADLINE
-        while not holds():
-            assert self._ours is None or self._ours.poll() is None, f"{self._program} ended by itself"
-            assert time.monotonic() < ends, f"{self._program}: not within {DEADLINE:g} s"
-            time.sleep(LOOK)
+    def _listens_again(self) -> bool:
+        if self.listens():
+            return True
+        assert self._ours is None or self._ours.poll() is None, f"{self._program} ended by itself"
+        return False
 
 
 def _signal(processes: Sequence[int], sign: signal.Signals) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from aether_testing import wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -131,10 +132,11 @@ def _sentinel(cluster: Cluster) -> None:
     path = _log(cluster)
     size, inode = path.stat().st_size, path.stat().st_ino
     cluster.kubectl.text("get", "configmap", name, "--namespace=default", "--ignore-not-found")
-    ends = time.monotonic() + DEADLINE
-    while not any(name in line for line in _lines(cluster, Mark(inode=inode, offset=size))):
-        assert time.monotonic() < ends, f"{path}: {name} is not in it after {DEADLINE:g} s"
-        time.sleep(0.02)
+    wait.until(
+        lambda: any(name in line for line in _lines(cluster, Mark(inode=inode, offset=size))),
+        f"{name} is in {path}",
+        seconds=DEADLINE,
+    )
 
 
 def _lines(cluster: Cluster, after: Mark) -> Iterator[str]:

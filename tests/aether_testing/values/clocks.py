@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
+from aether_testing import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -56,15 +57,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.elapsed
 
 
-async def run_until(clock: Clock, work: Coroutine[Any, Any, Any], holds: Callable[[], bool], seconds: float) -> None:
-    """Run endless work until a condition holds, within so many virtual seconds."""
-    ends = clock.seconds + seconds
+async def run_until(
+    clock: Clock,
+    work: Coroutine[Any, Any, Any],
+    holds: Callable[[], bool],
+    seconds: float,
+    detail: Callable[[], object] | None = None,
+) -> None:
+    """Run endless work until a condition holds, within so many virtual seconds; `detail` is shown by the error."""
     task = asyncio.create_task(work)
+
+    def holds_while_it_runs() -> bool:
+        if holds():
+            return True
+        assert not task.done(), task.result()
+        return False
+
     try:
-        while not holds():
-            assert not task.done(), task.result()
-            assert clock.seconds < ends
-            await asyncio.sleep(0)
+        await wait.until_async(
+            holds_while_it_runs, "it holds", seconds=seconds, interval=0, clock=clock.elapsed, detail=detail
+        )
     finally:
         task.cancel()
         await asyncio.wait([task])
