@@ -8,7 +8,7 @@ from typing import Any, cast
 from aether_operator.api.reasons import Reason
 from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.controllers.resync_schedule import Resync
-from aether_testing.values import evaluations, observations
+from aether_testing.values import changes, evaluations, observations
 
 PLATFORM = observations.a_platform(progressDeadlineSeconds=60)
 HEALTHY = observations.healthy(PLATFORM)
@@ -30,7 +30,7 @@ def test_unhealthy_components_are_checked_soon_then_less_often() -> None:
 
 
 def test_failed_dependency_is_checked_soon_and_a_stall_every_minute() -> None:
-    inputs = evaluations.inputs(PLATFORM, evaluations.with_server_reason(Reason.UNREACHABLE)(HEALTHY))
+    inputs = evaluations.inputs(PLATFORM, changes.server(Reason.UNREACHABLE)(HEALTHY))
     first = evaluations.status_of(inputs)
     assert requeue_after(first) == 5
     assert requeue_after(evaluations.status_of(inputs, first, at=60)) == 60

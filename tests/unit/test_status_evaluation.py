@@ -20,7 +20,7 @@ from aether_operator.observed.kinds import Ref
 from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift, Engine
 from aether_operator.status import summaries
-from aether_testing.values import evaluations, kstatus, observations
+from aether_testing.values import changes, evaluations, kstatus, observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
@@ -29,7 +29,7 @@ READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evalua
 
 
 def test_new_generation_restarts_the_deadline() -> None:
-    observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
+    observed = changes.server(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
     late = evaluations.status_of(
         evaluations.inputs(old, observed), evaluations.status_of(evaluations.inputs(old, observed)), at=60
@@ -45,7 +45,7 @@ def test_new_generation_restarts_the_deadline() -> None:
 
 
 def test_longer_deadline_takes_effect() -> None:
-    observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
+    observed = changes.server(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     platform = observations.a_platform(progressDeadlineSeconds=600)
     first = evaluations.status_of(evaluations.inputs(platform, observed))
     assert evaluations.status_of(evaluations.inputs(platform, observed), first, at=599)["state"] == RECONCILING
@@ -54,9 +54,7 @@ def test_longer_deadline_takes_effect() -> None:
 def test_transition_time_changes_only_with_the_status() -> None:
     platform = observations.a_platform()
     good = evaluations.inputs(platform, observations.healthy(platform))
-    bad = evaluations.inputs(
-        platform, evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(platform))
-    )
+    bad = evaluations.inputs(platform, changes.server(Reason.UNREACHABLE)(observations.healthy(platform)))
     first = evaluations.status_of(good)
     then = evaluations.status_of(bad, first, at=30)
     times = {kind: one["lastTransitionTime"] for kind, one in evaluations.conditions(then).items()}
@@ -71,9 +69,7 @@ def test_server_condition_names_its_version_or_what_it_lacks() -> None:
     platform = observations.a_platform()
     result = evaluations.conditions(
         evaluations.status_of(
-            evaluations.inputs(
-                platform, evaluations.with_server_reason(Reason.UNREACHABLE, "no")(observations.healthy(platform))
-            )
+            evaluations.inputs(platform, changes.server(Reason.UNREACHABLE, "no")(observations.healthy(platform)))
         )
     )
     assert (result["PostgresReady"]["status"], result["PostgresReady"]["message"]) == ("True", "15.8")
@@ -146,7 +142,7 @@ def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
 def test_failure_reason_of_a_newer_release_survives_a_pause() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.with_schema(Reason.WAITING_FOR_LOCK)(observations.healthy(platform)))
+        evaluations.inputs(platform, changes.schema(Reason.WAITING_FOR_LOCK)(observations.healthy(platform)))
     )
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"
@@ -242,7 +238,7 @@ def test_platform_created_paused_waits_for_no_part() -> None:
 def test_pause_does_not_hide_a_schema_problem() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.with_schema(Reason.SCHEMA_NEWER)(observations.healthy(platform)))
+        evaluations.inputs(platform, changes.schema(Reason.SCHEMA_NEWER)(observations.healthy(platform)))
     )
     observed = dataclasses.replace(observations.healthy(platform), schema=None)
     result = evaluations.status_of(evaluations.inputs(platform, observed, paused=True), before, at=9)
@@ -277,7 +273,7 @@ def _warning(observed: ObservedPlatform, platform: Platform) -> tuple[str, str, 
 
 def test_all_warnings_are_reported_most_severe_first() -> None:
     platform = observations.a_platform()
-    observed = evaluations.with_schema(
+    observed = changes.schema(
         Reason.READY,
         engine=Engine.PARTMAN,
         held=("aether.trades: 3 partitions",),
@@ -337,9 +333,7 @@ def test_no_value_of_a_users_secret_is_in_a_status() -> None:
 def test_messages_fit_a_status() -> None:
     platform = observations.a_platform()
     result = evaluations.status_of(
-        evaluations.inputs(
-            platform, evaluations.with_server_reason(Reason.FAILED, "x" * 100_000)(observations.healthy(platform))
-        )
+        evaluations.inputs(platform, changes.server(Reason.FAILED, "x" * 100_000)(observations.healthy(platform)))
     )
     assert max(len(one["message"]) for one in [result, *result["conditions"]]) <= 1000
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import pytest
 
@@ -13,175 +11,109 @@ from aether_operator import desired, status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog.logins import DatabaseUser
-from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Blocker
 from aether_operator.observed.reports import Drift, Engine
-from aether_testing.values import evaluations, kstatus, observations
+from aether_testing.values import changes, evaluations, kstatus, observations
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.platforms import ObservedPlatform
-
-SET: Final = Ref("StatefulSet", "paper-postgres")
-CLAIM: Final = Ref("PersistentVolumeClaim", "paper-postgres-data")
 READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 
 
-def _with_set(**changes: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    """A StatefulSet that is not rolled out."""
+CRASHING: Final = changes.container("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
 
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        live = copy.deepcopy(observed.children[SET])
-        live["status"] |= changes
-        return observations.with_objects(observed, live)
-
-    return changed
-
-
-def _with_pod(**status: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    """A StatefulSet whose pod does not start, with the cause."""
-
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        pod = observations.a_pod_of(observed.children[SET], **status)
-        return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(observed), pods=(pod,))
-
-    return changed
-
-
-def _waiting(reason: str, **more: Any) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    return _with_pod(containerStatuses=[{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}])
-
-
-def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        live = copy.deepcopy(observed.children[ref])
-        change(live)
-        return observations.with_objects(observed, live)
-
-    return changed
-
-
-def _without(ref: Ref) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    return lambda observed: observations.without(observed, ref)
-
-
-def _blocked(
-    reason: Reason, message: str = "do this", ref: Ref = SET
-) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    blocker = Blocker(ref=ref, reason=reason, message=message)
-    return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
-
-
-def _all(*changes: Callable[[ObservedPlatform], ObservedPlatform]) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        for change in changes:
-            observed = change(observed)
-        return observed
-
-    return changed
-
-
-def _mark_deleted(live: Manifest) -> None:
-    live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-
-
-UNSCHEDULABLE: Final = {
-    "phase": "Pending",
-    "conditions": [{
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-        "message": "0/1 nodes are available: 1 Insufficient cpu.",
-    }],
-}  # fmt: skip
-CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
-
-TABLE: Final[dict[str, tuple[Callable[[ObservedPlatform], ObservedPlatform], status.State, Reason, str]]] = {
-    "everything is ready": (lambda observed: observed, READY, Reason.READY, "Everything"),
+TABLE: Final[dict[str, tuple[changes.Change, status.State, Reason, str]]] = {
+    "everything is ready": (changes.none, READY, Reason.READY, "Everything"),
     # Children.
     "no child exists yet": (
-        lambda observed: dataclasses.replace(observed, children={}, servers={}, schema=None),
+        changes.fields(children={}, servers={}, schema=None),
         RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka does not exist yet",
     ),
-    "a StatefulSet is missing": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
+    "a StatefulSet is missing": (
+        changes.without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres",
+    ),
     "a Service is missing": (
-        _without(Ref("Service", "paper-nats")), RECONCILING, Reason.PROGRESSING, "Service paper-nats",
+        changes.without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING, "Service paper-nats",
     ),
     "a NetworkPolicy is missing": (
-        _without(Ref("NetworkPolicy", "paper-nats")), RECONCILING, Reason.PROGRESSING, "NetworkPolicy paper-nats",
+        changes.without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING, "NetworkPolicy paper-nats",
     ),
     "credentials are missing": (
-        _without(Ref("Secret", "paper-redis")), RECONCILING, Reason.PROGRESSING, "Secret paper-redis",
+        changes.without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING, "Secret paper-redis",
     ),
     "the reader's login is missing": (
-        _without(Ref("Secret", "paper-postgres-reader")), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
+        changes.without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
     ),
-    "a claim is missing": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet"),
-    "a child is being deleted": (_changed(SET, _mark_deleted), RECONCILING, Reason.PROGRESSING, "is being deleted"),
+    "a claim is missing": (
+        changes.without("PersistentVolumeClaim", "paper-postgres-data"),
+        RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet",
+    ),
+    "a child is being deleted": (
+        changes.deleting("StatefulSet", "paper-postgres"),
+        RECONCILING, Reason.PROGRESSING, "is being deleted",
+    ),
     # Roll-outs.
     "a StatefulSet was changed just now": (
-        _changed(SET, lambda live: live["metadata"].update(generation=2)),
+        changes.edited(changes.SET, lambda live: live["metadata"].update(generation=2)),
         RECONCILING, Reason.ROLLING_OUT, "StatefulSet paper-postgres was changed just now",
     ),
     "a StatefulSet has no status yet": (
-        _changed(SET, lambda live: live.pop("status")), RECONCILING, Reason.ROLLING_OUT, "was changed just now",
+        changes.edited(changes.SET, lambda live: live.pop("status")),
+        RECONCILING, Reason.ROLLING_OUT, "was changed just now",
     ),
     "no pod is of the newest revision": (
-        _with_set(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT, "0 of 1 pods are of the newest revision",
+        changes.workload(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT, "0 of 1 pods are of the newest revision",
     ),
     "the newest revision is not the current one": (
-        _with_set(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT, "rolls out",
+        changes.workload(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT, "rolls out",
     ),
-    "no pod is ready": (_with_set(readyReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready"),
+    "no pod is ready": (changes.workload(readyReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready"),
     "a ready pod is not available": (
-        _with_set(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready",
+        changes.workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready",
     ),
     "a pod cannot be scheduled": (
-        _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
+        changes.unready(**changes.UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
         ("Pod paper-postgres-0: no node can run it: Insufficient cpu; see: kubectl --namespace desk describe pod "
         "paper-postgres-0"),
     ),
     "an image cannot be pulled": (
-        _waiting("ImagePullBackOff", image="a/b:1"), RECONCILING, Reason.ROLLING_OUT,
+        changes.container("ImagePullBackOff", image="a/b:1"), RECONCILING, Reason.ROLLING_OUT,
         "Pod paper-postgres-0: ImagePullBackOff of a/b:1",
     ),
     "a pod crashes": (
         CRASHING, RECONCILING, Reason.ROLLING_OUT, "CrashLoopBackOff (last exit: Error, exit code 3)",
     ),
     "a container ended": (
-        _with_pod(containerStatuses=[{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]),
+        changes.unready(containerStatuses=[{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]),
         RECONCILING, Reason.ROLLING_OUT, "OOMKilled (exit code 137)",
     ),
     "a pod was evicted": (
-        _with_pod(phase="Failed", reason="Evicted", message="low on memory"),
+        changes.unready(phase="Failed", reason="Evicted", message="low on memory"),
         RECONCILING, Reason.ROLLING_OUT, "Evicted: low on memory",
     ),
     "a pod starts normally": (
-        _waiting("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT,
+        changes.container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT,
         "postgres: StatefulSet paper-postgres has 0 of 1 pods ready",
     ),
     "a claim is pending": (
-        _all(_with_pod(**UNSCHEDULABLE), _changed(CLAIM, lambda live: live.update(status={"phase": "Pending"}))),
+        changes.all_of(changes.unready(**changes.UNSCHEDULABLE), changes.claim("Pending")),
         RECONCILING, Reason.UNSCHEDULABLE, "PersistentVolumeClaim paper-postgres-data is Pending",
     ),
     "a volume is lost although its pod is ready": (
-        _changed(CLAIM, lambda live: live.update(status={"phase": "Lost"})), RECONCILING, Reason.ROLLING_OUT, "is Lost",
+        changes.claim("Lost"), RECONCILING, Reason.ROLLING_OUT, "is Lost",
     ),
     # Servers.
     "a server was not checked yet": (
-        lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not checked yet",
+        changes.fields(servers={}), RECONCILING, Reason.PROGRESSING, "not checked yet",
     ),
     "a Secret is missing": (
-        evaluations.with_server_reason(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
+        changes.server(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
         RECONCILING, Reason.SECRET_MISSING, "kafka: Secret my-kafka does not exist",
     ),
     "a key is missing": (
-        evaluations.with_server_reason(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
+        changes.server(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
         RECONCILING, Reason.SECRET_KEY_MISSING, "Secret x has no key password",
     ),
     **{
         f"the check of a server reports {reason.value}": (
-            evaluations.with_server_reason(reason), RECONCILING, reason, "kafka: as reported",
+            changes.server(reason), RECONCILING, reason, "kafka: as reported",
         )
         for reason in (
             Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.AUTHENTICATION_FAILED, Reason.PERMISSION_DENIED,
@@ -190,7 +122,7 @@ TABLE: Final[dict[str, tuple[Callable[[ObservedPlatform], ObservedPlatform], sta
     },
     **{
         f"the check of a server reports {reason.value}": (
-            evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported",
+            changes.server(reason), STALLED, reason, "kafka: as reported",
         )
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
@@ -198,26 +130,26 @@ TABLE: Final[dict[str, tuple[Callable[[ObservedPlatform], ObservedPlatform], sta
     },
     **{
         f"the check of PostgreSQL reports {reason.value}": (
-            evaluations.with_server_reason(reason, server=Server.POSTGRES),
+            changes.server(reason, of=Server.POSTGRES),
             RECONCILING, reason, "postgres: as reported",
         )
         for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
     },
     # The schema.
     "the schema was not checked": (
-        lambda observed: dataclasses.replace(observed, schema=None),
+        changes.fields(schema=None),
         RECONCILING, Reason.PROGRESSING, "schema: not checked yet",
     ),
     **{
         f"the schema reports {reason.value}": (
-            evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported",
+            changes.schema(reason), RECONCILING, reason, "schema: as reported",
         )
         for reason in (
             Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
         )
     },
     **{
-        f"the schema reports {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: as reported")
+        f"the schema reports {reason.value}": (changes.schema(reason), STALLED, reason, "schema: as reported")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
             Reason.SCHEMA_DRIFTED,
@@ -225,26 +157,26 @@ TABLE: Final[dict[str, tuple[Callable[[ObservedPlatform], ObservedPlatform], sta
     },
     # What only a person can resolve.
     **{
-        f"a child is blocked by {reason.value}": (_blocked(reason), STALLED, reason, "postgres: do this")
+        f"a child is blocked by {reason.value}": (changes.blocked(reason), STALLED, reason, "postgres: do this")
         for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REQUEST_REJECTED)
     },
     "an object of no server is blocked": (
-        _blocked(Reason.REQUEST_REJECTED, ref=Ref("Service", "paper-old")),
+        changes.blocked(Reason.REQUEST_REJECTED, kind="Service", name="paper-old"),
         STALLED, Reason.REQUEST_REJECTED, "do this",
     ),
     "what a person must resolve comes first": (
-        _all(evaluations.with_server_reason(Reason.UNREACHABLE), evaluations.with_schema(Reason.SCHEMA_NEWER)),
+        changes.all_of(changes.server(Reason.UNREACHABLE), changes.schema(Reason.SCHEMA_NEWER)),
         STALLED, Reason.SCHEMA_NEWER, "schema: as reported; kafka: as reported",
     ),
     # Warnings.
     "native partitions": (
-        evaluations.with_schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
+        changes.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
     ),
     "a retention is held": (
-        evaluations.with_schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
+        changes.schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
     ),
     "drift was repaired": (
-        evaluations.with_schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)),
+        changes.schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)),
         READY, Reason.READY, "",
     ),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from aether_operator.observed.platforms import ObservedPlatform
 from aether_operator.observed.reports import Drift
 from aether_operator.status import transitions
 from aether_runtime import logs
-from aether_testing.values import evaluations, observations
+from aether_testing.values import changes, evaluations, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PLATFORM = observations.a_platform(progressDeadlineSeconds=60)
 HEALTHY = observations.healthy(PLATFORM)
-UNREACHABLE = evaluations.with_server_reason(Reason.UNREACHABLE)(HEALTHY)
+UNREACHABLE = changes.server(Reason.UNREACHABLE)(HEALTHY)
 
 
 def history(*steps: tuple[float, ObservedPlatform]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def transition(before: dict[str, Any], after: dict[str, Any], at: float) -> tran
 
 
 def test_clean_start_has_only_normal_events() -> None:
-    starting = (ObservedPlatform(children={}), UNREACHABLE, evaluations.with_schema(Reason.FAILED)(HEALTHY))
+    starting = (ObservedPlatform(children={}), UNREACHABLE, changes.schema(Reason.FAILED)(HEALTHY))
     found = events_of(history(*((10.0 * step, one) for step, one in enumerate((*starting, HEALTHY)))))
     assert {event.reason for event in found} >= {Reason.UNREACHABLE, Reason.READY, Reason.EVALUATION_ONLY}
     assert [event for event in found if event.warning] == []
@@ -69,14 +69,14 @@ def test_event_is_a_warning_once_the_deadline_passed() -> None:
 
 
 def test_what_only_a_person_resolves_is_a_warning_at_once() -> None:
-    taken = evaluations.with_server_reason(Reason.SERVER_OWNED_BY_ANOTHER)(HEALTHY)
+    taken = changes.server(Reason.SERVER_OWNED_BY_ANOTHER)(HEALTHY)
     found = [one for one in events_of(history((0, HEALTHY), (10, taken))) if one.reason != Reason.EVALUATION_ONLY]
     assert {one.reason for one in found if one.warning} == {Reason.SERVER_OWNED_BY_ANOTHER}
 
 
 def test_warning_condition_that_needs_action_is_a_warning_event() -> None:
     drift = Drift(name="index i", what="is gone", repaired=False)
-    drifted = evaluations.with_schema(Reason.READY, drift=(drift,))(HEALTHY)
+    drifted = changes.schema(Reason.READY, drift=(drift,))(HEALTHY)
     (found,) = events_of(history((0, HEALTHY), (10, drifted)))[-1:]
     assert (found.reason, found.warning) == (Reason.SCHEMA_DRIFTED, True)
 

@@ -1,4 +1,4 @@
-"""Computes the status of platforms in tests, and changes one part of the observed state."""
+"""Computes the status of platforms, as the operator does, at times that a test chooses."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator import status
-from aether_operator.api.platforms import Server
 from aether_operator.observed.platforms import ObservedPlatform
-from aether_operator.observed.reports import SchemaReport, ServerReport
 from aether_operator.status import platforms as platform_status
-from aether_testing.values import kstatus, observations
+from aether_testing.values import kstatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aether_operator.api.platforms import Platform
-    from aether_operator.api.reasons import Reason
     from aether_operator.status.platforms import PlatformInput
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,20 +46,3 @@ def conditions(reported: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def kstatus_of(reported: dict[str, Any], generation: int = 1, **meta: Any) -> str:
     """The result of kstatus for a status."""
     return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": reported})
-
-
-def with_server_reason(
-    reason: Reason, message: str = "as reported", server: Server = Server.KAFKA
-) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    """Change the result of a server's check."""
-    return lambda observed: observations.with_server_report(
-        observed, ServerReport(server=server, reason=reason, message=message)
-    )
-
-
-def with_schema(
-    reason: Reason, message: str = "as reported", **parts: Any
-) -> Callable[[ObservedPlatform], ObservedPlatform]:
-    """Change the report of the schema."""
-    report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
-    return lambda observed: dataclasses.replace(observed, schema=report)

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator import status
 from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Blocker
 from aether_operator.observed.platforms import ObservedPlatform
-from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
-from aether_operator.observed.server_owners import Ownership
-from aether_operator.status import platforms as platform_status
-from aether_operator.status.components.ingest import IngestReport
-from aether_testing.values import kstatus, observations
+from aether_operator.observed.reports import Drift, Engine
+from aether_testing.values import changes, evaluations, kstatus, observations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from aether_operator.api.platforms import Platform
 
-    Change = Callable[[ObservedPlatform], ObservedPlatform]
-    _Table = dict[str, tuple[Change, status.State, Reason]]
+    _Table = dict[str, tuple[changes.Change, status.State, Reason]]
 
-NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
-NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
-"""The status of a platform before its first reconcile, as the API server sets it."""
-READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
+READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 IN_KSTATUS: Final = {
     "": kstatus.IN_PROGRESS, READY: kstatus.CURRENT, RECONCILING: kstatus.IN_PROGRESS, STALLED: kstatus.FAILED,
 }  # fmt: skip
@@ -62,395 +51,271 @@ class State:
         return found[0] if found else ""
 
 
-# Changes to the observed state of a healthy platform.
-
-
-def _same(observed: ObservedPlatform) -> ObservedPlatform:
-    return observed
-
-
-def _empty(observed: ObservedPlatform) -> ObservedPlatform:
-    return dataclasses.replace(observed, children={}, servers={}, schema=None, topics=None)
-
-
-def _without(kind: str, name: str) -> Change:
-    return lambda observed: observations.without(observed, Ref(kind, name))
-
-
-def _deleting(kind: str, name: str) -> Change:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        live = copy.deepcopy(observed.children[Ref(kind, name)])
-        live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return observations.with_objects(observed, live)
-
-    return changed
-
-
-def _workload(pod: dict[str, Any] | None = None, **fields: Any) -> Change:
-    """PostgreSQL's StatefulSet is not rolled out; its pod has the cause."""
-
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-postgres")])
-        live["status"] |= fields
-        pods = (observations.a_pod_of(live, **pod),) if pod else ()
-        return dataclasses.replace(observations.with_objects(observed, live), pods=pods)
-
-    return changed
-
-
-def _container(reason: str, **more: Any) -> Change:
-    waiting = [{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}]
-    return _workload({"containerStatuses": waiting}, readyReplicas=0, availableReplicas=0)
-
-
-def _claim(phase: str) -> Change:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        live = copy.deepcopy(observed.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
-        live["status"] = {"phase": phase}
-        return observations.with_objects(observed, live)
-
-    return changed
-
-
-def _not_checked(observed: ObservedPlatform) -> ObservedPlatform:
-    return dataclasses.replace(observed, servers={}, schema=None, topics=None)
-
-
-def _server(server: Server, reason: Reason, message: str) -> Change:
-    return lambda observed: observations.with_server_report(
-        observed, ServerReport(server=server, reason=reason, message=message)
-    )
-
-
-def _owned_by_another(server: Server, message: str) -> Change:
-    """Another platform owns the server, and ingest was stopped."""
-
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        computed = _server(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
-        stopped = observations.without(computed, Ref("StatefulSet", "paper-ingest"))
-        return dataclasses.replace(stopped, owners={**observed.owners, server: Ownership.OWNED_BY_ANOTHER}, topics=None)
-
-    return changed
-
-
-def _unclaimed(server: Server) -> Change:
-    """The server answers and has no owner: ingest was not started."""
-
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        owners = {key: ownership for key, ownership in observed.owners.items() if key is not server}
-        stopped = observations.without(observed, Ref("StatefulSet", "paper-ingest"))
-        return dataclasses.replace(stopped, owners=owners, topics=None)
-
-    return changed
-
-
-def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
-    report = SchemaReport(reason=reason, message=message, **{"revision": "0001", "engine": Engine.TIMESCALE, **parts})
-    return lambda observed: dataclasses.replace(observed, schema=report)
-
-
-def _pod(pod: str, **changes: Any) -> Change:
-    return lambda observed: observations.with_report(observed, pod, **changes)
-
-
-def _not_queried(observed: ObservedPlatform) -> ObservedPlatform:
-    return dataclasses.replace(observed, component_reports={})
-
-
-def _book(pair: str, why: str) -> Change:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        report = observed.component_reports[_INGEST]
-        assert isinstance(report, IngestReport)
-        return observations.with_report(observed, _INGEST, books={**report.books, pair: why})
-
-    return changed
-
-
-def _no_schema(observed: ObservedPlatform) -> ObservedPlatform:
-    return dataclasses.replace(observed, schema=None)
-
-
-def _topics(reason: Reason, message: str = "", **parts: Any) -> Change:
-    report = TopicsReport(reason=reason, message=message, **parts)
-    return lambda observed: dataclasses.replace(observed, topics=report)
-
-
-def _no_topics(observed: ObservedPlatform) -> ObservedPlatform:
-    return dataclasses.replace(observed, topics=None)
-
-
-def _blocked(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
-    blocker = Blocker(ref=Ref(kind, name), reason=reason, message=message)
-    return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
-
-
-def _all(*changes: Change) -> Change:
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        for change in changes:
-            observed = change(observed)
-        return observed
-
-    return changed
-
-
-_NO_NODE: Final = {
-    "phase": "Pending",
-    "conditions": [
-        {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": "0/1 nodes are available: 1 Insufficient cpu.",
-        }
-    ],
-}
 _QUOTA: Final = (
     'create Pod paper-postgres-0 in StatefulSet paper-postgres failed error: pods "paper-postgres-0" is forbidden: '
     "exceeded quota: small, requested: pods=1, used: pods=4, limited: pods=4"
 )
 _NO_CLASS: Final = "no persistent volumes available for this claim and no storage class is set"
 
-
-def _event(kind: str, name: str, reason: str, note: str) -> Change:
-    """A controller emitted an event about a child."""
-
-    def changed(observed: ObservedPlatform) -> ObservedPlatform:
-        event = observations.an_event(observed.children[Ref(kind, name)], reason, note)
-        return dataclasses.replace(observed, events=(*observed.events, event))
-
-    return changed
-
-
-_forbidden: Final = _all(
-    _workload(readyReplicas=0, availableReplicas=0),
-    _event("StatefulSet", "paper-postgres", "FailedCreate", _QUOTA),
+_forbidden: Final = changes.all_of(
+    changes.workload(readyReplicas=0, availableReplicas=0),
+    changes.event("StatefulSet", "paper-postgres", "FailedCreate", _QUOTA),
 )
-_INGEST, _EXCHANGE = "paper-ingest-0", "paper-exchange-0"
+_INGEST, _EXCHANGE = changes.INGEST, changes.EXCHANGE
 _P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
 
 _MANAGED: Final[_Table] = {
-    "everything is ready": (_same, READY, Reason.READY),
+    "everything is ready": (changes.none, READY, Reason.READY),
     # Children.
-    "no child exists yet": (_empty, RECONCILING, Reason.PROGRESSING),
-    "a StatefulSet is missing": (_without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
-    "a Service is missing": (_without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING),
-    "a NetworkPolicy is missing": (_without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING),
-    "generated credentials are missing": (_without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING),
+    "no child exists yet": (
+        changes.fields(children={}, servers={}, schema=None, topics=None),
+        RECONCILING, Reason.PROGRESSING,
+    ),
+    "a StatefulSet is missing": (changes.without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    "a Service is missing": (changes.without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "a NetworkPolicy is missing": (changes.without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "generated credentials are missing": (changes.without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING),
     "the Secret of the reader's login is missing": (
-        _without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING,
+        changes.without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING,
     ),
     "a PersistentVolumeClaim is missing": (
-        _without("PersistentVolumeClaim", "paper-postgres-data"), RECONCILING, Reason.PROGRESSING,
+        changes.without("PersistentVolumeClaim", "paper-postgres-data"), RECONCILING, Reason.PROGRESSING,
     ),
-    "a StatefulSet is being deleted": (_deleting("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    "a StatefulSet is being deleted": (
+        changes.deleting("StatefulSet", "paper-postgres"),
+        RECONCILING, Reason.PROGRESSING,
+    ),
     # Pods and volumes.
-    "a StatefulSet was changed just now": (_workload(observedGeneration=0), RECONCILING, Reason.ROLLING_OUT),
-    "no pod is of the newest revision": (_workload(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT),
-    "a pod is being replaced": (_workload(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT),
-    "a pod is not ready": (_workload(readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
-    "a pod is ready and not available yet": (_workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
-    "a pod starts": (_container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT),
+    "a StatefulSet was changed just now": (changes.workload(observedGeneration=0), RECONCILING, Reason.ROLLING_OUT),
+    "no pod is of the newest revision": (changes.workload(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is being replaced": (changes.workload(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is not ready": (changes.workload(readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is ready and not available yet": (changes.workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod starts": (changes.container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT),
     "a pod cannot be scheduled": (
-        _workload(_NO_NODE, readyReplicas=0, availableReplicas=0), RECONCILING, Reason.UNSCHEDULABLE,
+        changes.workload(changes.UNSCHEDULABLE, readyReplicas=0, availableReplicas=0),
+        RECONCILING, Reason.UNSCHEDULABLE,
     ),
     "a quota forbids a pod": (_forbidden, RECONCILING, Reason.POD_FORBIDDEN),
     "there is no default StorageClass": (
-        _all(_claim("Pending"), _event("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS)),
+        changes.all_of(
+            changes.claim("Pending"),
+            changes.event("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS),
+        ),
         RECONCILING, Reason.VOLUME_MISSING,
     ),
     "a pod's image cannot be pulled": (
-        _container("ImagePullBackOff", image="images.example.org/postgres:1"), RECONCILING, Reason.ROLLING_OUT,
+        changes.container("ImagePullBackOff", image="images.example.org/postgres:1"), RECONCILING, Reason.ROLLING_OUT,
     ),
     "a pod crashes repeatedly": (
-        _container("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}}),
+        changes.container("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}}),
         RECONCILING, Reason.ROLLING_OUT,
     ),
     "a pod was evicted": (
-        _workload({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, readyReplicas=0),
+        changes.workload({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, readyReplicas=0),
         RECONCILING, Reason.ROLLING_OUT,
     ),
-    "a claim waits for a volume": (_claim("Pending"), RECONCILING, Reason.ROLLING_OUT),
-    "a claim lost its volume": (_claim("Lost"), RECONCILING, Reason.ROLLING_OUT),
-    "no server was checked yet": (_not_checked, RECONCILING, Reason.PROGRESSING),
+    "a claim waits for a volume": (changes.claim("Pending"), RECONCILING, Reason.ROLLING_OUT),
+    "a claim lost its volume": (changes.claim("Lost"), RECONCILING, Reason.ROLLING_OUT),
+    "no server was checked yet": (
+        changes.fields(servers={}, schema=None, topics=None),
+        RECONCILING, Reason.PROGRESSING,
+    ),
     # The schema.
-    "the schema was not checked yet": (_no_schema, RECONCILING, Reason.PROGRESSING),
+    "the schema was not checked yet": (changes.fields(schema=None), RECONCILING, Reason.PROGRESSING),
     "the schema is being migrated": (
-        _schema(Reason.MIGRATING, "revision 0001 of 0002"), RECONCILING, Reason.MIGRATING,
+        changes.schema(Reason.MIGRATING, "revision 0001 of 0002"), RECONCILING, Reason.MIGRATING,
     ),
     "another session holds a lock on a table": (
-        _schema(Reason.WAITING_FOR_LOCK, "aether.trades is locked by a transaction"),
+        changes.schema(Reason.WAITING_FOR_LOCK, "aether.trades is locked by a transaction"),
         RECONCILING, Reason.WAITING_FOR_LOCK,
     ),
     "a step of the migration failed": (
-        _schema(Reason.FAILED, "CREATE TABLE aether.trades: disk full"), RECONCILING, Reason.FAILED,
+        changes.schema(Reason.FAILED, "CREATE TABLE aether.trades: disk full"), RECONCILING, Reason.FAILED,
     ),
     "the database belongs to another platform": (
-        _schema(Reason.DATABASE_OWNED_BY_ANOTHER, "the database belongs to desk/live"),
+        changes.schema(Reason.DATABASE_OWNED_BY_ANOTHER, "the database belongs to desk/live"),
         STALLED, Reason.DATABASE_OWNED_BY_ANOTHER,
     ),
     "the database holds another venue's data": (
-        _schema(Reason.VENUE_MISMATCH, "the database holds data of venue Kraken"), STALLED, Reason.VENUE_MISMATCH,
+        changes.schema(Reason.VENUE_MISMATCH, "the database holds data of venue Kraken"),
+        STALLED, Reason.VENUE_MISMATCH,
     ),
     "the database holds data, and no record of their venue": (
-        _schema(Reason.VENUE_UNKNOWN, "the database holds market data"), STALLED, Reason.VENUE_UNKNOWN,
+        changes.schema(Reason.VENUE_UNKNOWN, "the database holds market data"), STALLED, Reason.VENUE_UNKNOWN,
     ),
     "the schema is of a newer release": (
-        _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
+        changes.schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
     ),
     "the schema differs and cannot be repaired without losing data": (
-        _schema(Reason.SCHEMA_DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.SCHEMA_DRIFTED,
+        changes.schema(Reason.SCHEMA_DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.SCHEMA_DRIFTED,
     ),
     "a difference in the schema was repaired": (
-        _schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was missing", repaired=True),)),
+        changes.schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was missing", repaired=True),)),
         READY, Reason.READY,
     ),
     "a harmless difference in the schema is left": (
-        _schema(Reason.READY, drift=(Drift(name="aether.notes", what="is unknown", repaired=False),)),
+        changes.schema(Reason.READY, drift=(Drift(name="aether.notes", what="is unknown", repaired=False),)),
         READY, Reason.READY,
     ),
     "TimescaleDB is missing, and only preferred": (
-        _schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY,
+        changes.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY,
     ),
     "a reduction of the retention is held": (
-        _schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
+        changes.schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
     ),
     # The topics.
-    "the topics were not checked yet": (_no_topics, RECONCILING, Reason.PROGRESSING),
+    "the topics were not checked yet": (changes.fields(topics=None), RECONCILING, Reason.PROGRESSING),
     "a topic cannot be created": (
-        _topics(Reason.PERMISSION_DENIED, "the login may not create topic md.trades"),
+        changes.topics(Reason.PERMISSION_DENIED, "the login may not create topic md.trades"),
         RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "a topic has another number of partitions": (
-        _topics(Reason.READY, warnings=("topic md.trades has 1 instead of 6 partitions",)),
+        changes.topics(Reason.READY, warnings=("topic md.trades has 1 instead of 6 partitions",)),
         READY, Reason.READY,
     ),
     # Components.
-    "no component was queried yet": (_not_queried, RECONCILING, Reason.PROGRESSING),
+    "no component was queried yet": (changes.fields(component_reports={}), RECONCILING, Reason.PROGRESSING),
     "the simulated venue's StatefulSet is missing": (
-        _without("StatefulSet", "paper-exchange"), RECONCILING, Reason.PROGRESSING,
+        changes.without("StatefulSet", "paper-exchange"), RECONCILING, Reason.PROGRESSING,
     ),
     "the journal's PersistentVolumeClaim is missing": (
-        _without("PersistentVolumeClaim", "paper-exchange-data"), RECONCILING, Reason.PROGRESSING,
+        changes.without("PersistentVolumeClaim", "paper-exchange-data"), RECONCILING, Reason.PROGRESSING,
     ),
-    "ingest's settings are missing": (_without("ConfigMap", "paper-ingest-settings"), RECONCILING, Reason.PROGRESSING),
+    "ingest's settings are missing": (
+        changes.without("ConfigMap", "paper-ingest-settings"),
+        RECONCILING, Reason.PROGRESSING,
+    ),
     "the simulated venue does not answer": (
-        _pod(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+        changes.report(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"),
+        RECONCILING, Reason.UNREACHABLE,
     ),
     "a check of the simulated venue fails": (
-        _pod(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
+        changes.report(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
     ),
     "a component is of another release": (
-        _pod(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
+        changes.report(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "ingest does not follow the newest settings yet": (
-        _pod(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
+        changes.report(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
     ),
-    "the venue does not have a pair": (_book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
-    "an order book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
+    "the venue does not have a pair": (changes.book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
+    "an order book is not usable": (changes.book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
     "a trade is invalid": (
-        _pod(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
+        changes.report(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
         RECONCILING, Reason.TRADES_INVALID,
     ),
     "a channel of a market is silent": (
-        _pod(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
+        changes.report(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
     ),
     "ingest cannot connect to the simulated venue": (
-        _pod(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+        changes.report(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),
     "an output of ingest fails": (
-        _pod(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
+        changes.report(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
         RECONCILING, Reason.OUTPUT_FAILED,
     ),
-    "ingest reports that it is not ready": (_pod(_INGEST, ready=False), RECONCILING, Reason.FAILED),
+    "ingest reports that it is not ready": (changes.report(_INGEST, ready=False), RECONCILING, Reason.FAILED),
     # What only a person can resolve.
     "another object has the name of a child": (
-        _blocked(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
+        changes.blocked(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
         STALLED, Reason.NAME_TAKEN,
     ),
     "an immutable field of a child would have to change": (
-        _blocked(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
+        changes.blocked(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
         STALLED, Reason.IMMUTABLE_FIELD,
     ),
     "the API server rejects a child": (
-        _blocked(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
+        changes.blocked(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
     "a child that is no longer desired cannot be deleted": (
-        _blocked(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
+        changes.blocked(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
 }  # fmt: skip
 """A platform with Managed servers: change to its healthy state → expected state and reason."""
 
 _EXTERNAL: Final[_Table] = {
-    "everything is ready, with external servers": (_same, READY, Reason.READY),
+    "everything is ready, with external servers": (changes.none, READY, Reason.READY),
     "the database has a warning": (
-        _schema(Reason.READY, engine=Engine.TIMESCALE, warnings=("the retention policy of aether.trades is paused",)),
+        changes.schema(Reason.READY, warnings=("the retention policy of aether.trades is paused",)),
         READY, Reason.READY,
     ),
     "a Secret is missing": (
-        _server(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist"), RECONCILING, Reason.SECRET_MISSING,
+        changes.server(Reason.SECRET_MISSING, "Secret my-kafka does not exist", of=_K),
+        RECONCILING, Reason.SECRET_MISSING,
     ),
     "a Secret lacks a key": (
-        _server(_K, Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
+        changes.server(Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password", of=_K),
         RECONCILING, Reason.SECRET_KEY_MISSING,
     ),
     "a server is unreachable": (
-        _server(_R, Reason.UNREACHABLE, "redis.example.org:1003 refuses connections"), RECONCILING, Reason.UNREACHABLE,
+        changes.server(Reason.UNREACHABLE, "redis.example.org:1003 refuses connections", of=_R),
+        RECONCILING, Reason.UNREACHABLE,
     ),
     "a server's certificate is not trusted": (
-        _server(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
+        changes.server(Reason.TLS_FAILED, "self-signed certificate", of=_N), RECONCILING, Reason.TLS_FAILED,
     ),
     "a server rejects the login": (
-        _server(_P, Reason.AUTHENTICATION_FAILED, "the login desk is refused"),
+        changes.server(Reason.AUTHENTICATION_FAILED, "the login desk is refused", of=_P),
         RECONCILING, Reason.AUTHENTICATION_FAILED,
     ),
     "a login lacks a permission": (
-        _server(_K, Reason.PERMISSION_DENIED, "desk may not create topics"), RECONCILING, Reason.PERMISSION_DENIED,
+        changes.server(Reason.PERMISSION_DENIED, "desk may not create topics", of=_K),
+        RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "the database is missing": (
-        _server(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
+        changes.server(Reason.DATABASE_MISSING, "there is no database desk", of=_P),
+        RECONCILING, Reason.DATABASE_MISSING,
     ),
     "TimescaleDB is missing, and required": (
-        _server(_P, Reason.TIMESCALE_MISSING, "TimescaleDB is not installed"), RECONCILING, Reason.TIMESCALE_MISSING,
+        changes.server(Reason.TIMESCALE_MISSING, "TimescaleDB is not installed", of=_P),
+        RECONCILING, Reason.TIMESCALE_MISSING,
     ),
     "TimescaleDB and pg_partman are missing": (
-        _server(_P, Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman"), RECONCILING, Reason.PARTMAN_MISSING,
+        changes.server(Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman", of=_P),
+        RECONCILING, Reason.PARTMAN_MISSING,
     ),
     "a server is too old": (
-        _server(_P, Reason.VERSION_UNSUPPORTED, "PostgreSQL 14.1; 15 to 17 are supported"),
+        changes.server(Reason.VERSION_UNSUPPORTED, "PostgreSQL 14.1; 15 to 17 are supported", of=_P),
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "NATS runs without JetStream": (
-        _server(_N, Reason.JETSTREAM_DISABLED, "JetStream is off"), STALLED, Reason.JETSTREAM_DISABLED,
+        changes.server(Reason.JETSTREAM_DISABLED, "JetStream is off", of=_N), STALLED, Reason.JETSTREAM_DISABLED,
     ),
     "a server belongs to another platform": (
-        _owned_by_another(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),
+        changes.owned_by_another(
+            "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken", of=_K
+        ),
         STALLED, Reason.SERVER_OWNED_BY_ANOTHER,
     ),
     "a server's owner cannot be recorded": (
-        _server(_K, Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner"),
+        changes.server(Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner", of=_K),
         STALLED, Reason.OWNER_NOT_RECORDED,
     ),
-    "a server's owner is not known yet": (_unclaimed(_K), RECONCILING, Reason.PROGRESSING),
+    "a server's owner is not known yet": (changes.unclaimed(_K), RECONCILING, Reason.PROGRESSING),
     "a check failed for another reason": (
-        _server(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
+        changes.server(Reason.FAILED, "an answer that is not Kafka's", of=_K), RECONCILING, Reason.FAILED,
     ),
     "a person must act, and a server is unreachable": (
-        _all(_server(_R, Reason.UNREACHABLE, "no answer"), _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known")),
+        changes.all_of(
+            changes.server(Reason.UNREACHABLE, "no answer", of=_R),
+            changes.schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"),
+        ),
         STALLED, Reason.SCHEMA_NEWER,
     ),
 }  # fmt: skip
 """A platform with External servers."""
 
 _AT_KRAKEN: Final[_Table] = {
-    "everything is ready, at a real venue": (_same, READY, Reason.READY),
+    "everything is ready, at a real venue": (changes.none, READY, Reason.READY),
     "the cluster has no egress to the venue": (
-        _pod(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
+        changes.report(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
     ),
     "the venue disconnected": (
-        _pod(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
+        changes.report(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
     ),
 }  # fmt: skip
 """A platform at a real venue."""
@@ -459,16 +324,12 @@ _AT_KRAKEN: Final[_Table] = {
 def _status_of(
     platform: Platform | None,
     observed: ObservedPlatform,
-    previous: dict[str, Any] = NEVER,
+    previous: dict[str, Any] | None = None,
     *,
     at: float = 0,
     **parts: Any,
 ) -> dict[str, Any]:
-    usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "observed": observed}
-    inputs: platform_status.PlatformInput = status.StatusInput(
-        in_force=platform, previous=previous, **{**usual, **parts}
-    )
-    return platform_status.compute_status(inputs, now=NOW + timedelta(seconds=at))
+    return evaluations.status_of(evaluations.inputs(platform, observed, **parts), previous, at=at)
 
 
 def _table_states() -> Iterator[State]:
@@ -490,7 +351,7 @@ def _platform_states() -> Iterator[State]:
     def case(title: str, state: str, reason: str, computed: dict[str, Any], **spec: Any) -> State:
         return State(title=title, state=state, reason=reason, spec=spec, status=computed)
 
-    yield case("before the first reconcile", "", "", NEVER)
+    yield case("before the first reconcile", "", "", evaluations.NEVER)
     platform = observations.a_platform()
     healthy, nothing = observations.healthy(platform), ObservedPlatform(children={})
     ready_status = _status_of(platform, healthy)
@@ -501,9 +362,11 @@ def _platform_states() -> Iterator[State]:
     yield case("the spec is invalid, and the last valid one stays in force", STALLED, Reason.INVALID_SPEC, computed)
     raw = {"metadata": {"generation": 1}, "spec": {}, "status": ready_status}
     cause = "KeyError: 'spec' at plans.py:12"
-    failed = ready_status | status.compute_failed_status(DEFINITION, raw, cause, now=NOW)
+    failed = ready_status | status.compute_failed_status(DEFINITION, raw, cause, now=evaluations.NOW)
     yield case("a reconcile failed", RECONCILING, Reason.RECONCILE_FAILED, failed)
-    later = status.compute_failed_status(DEFINITION, {**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
+    later = status.compute_failed_status(
+        DEFINITION, {**raw, "status": failed}, cause, now=evaluations.NOW + timedelta(seconds=300)
+    )
     yield case("reconciles fail until the deadline has passed", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = observations.a_platform(paused=True)
     computed = _status_of(platform, healthy, ready_status, paused=True, newest=paused)
@@ -515,11 +378,13 @@ def _platform_states() -> Iterator[State]:
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
     yield case("paused, with an edit that is not applied", STALLED, Reason.PAUSED_BY_SPEC, computed, **spec)
     late = observations.an_external_platform()
-    observed = _server(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.healthy(late))
+    observed = changes.server(Reason.SECRET_MISSING, "Secret my-kafka does not exist", of=_K)(
+        observations.healthy(late)
+    )
     computed = _status_of(late, observed, _status_of(late, observed), at=300)
     where = {"dataPlane": observations.EXTERNAL}
     yield case("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, computed, **where)
-    observed = _container("CrashLoopBackOff")(healthy)
+    observed = changes.container("CrashLoopBackOff")(healthy)
     computed = _status_of(platform, observed, _status_of(platform, observed), at=300)
     yield case("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, computed)
     computed = _status_of(platform, healthy, computed, at=400)
