@@ -19,6 +19,7 @@ from aether_operator.planning import child_kinds
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators, planes
 from aether_testing.servers import counting_proxy
+from aether_testing.servers.api_proxy import faults
 
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
@@ -115,13 +116,13 @@ sync, and the status; of the settings ConfigMap, budget, workload, two config sy
 collector's.
 """
 KILLS: dict[str, Fault] = {
-    "killed before": lambda env: counting_proxy.KillBefore(env.operator.kill),
-    "killed after": lambda env: counting_proxy.KillAfter(env.operator.kill),
+    "killed before": lambda env: faults.KillBefore(env.operator.kill),
+    "killed after": lambda env: faults.KillAfter(env.operator.kill),
 }
 ANSWERS: dict[str, Fault] = {
-    **{f"answered {code}": lambda _, code=code: counting_proxy.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
-    "applied and silent": lambda _: counting_proxy.AppliedThenSilent(),
-    "cut": lambda _: counting_proxy.Reset(),
+    **{f"answered {code}": lambda _, code=code: faults.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
+    "applied and silent": lambda _: faults.AppliedThenSilent(),
+    "cut": lambda _: faults.Reset(),
 }
 
 
@@ -160,20 +161,20 @@ def _run(env: Environment, scenario: str, number: int = 0, fault: Any = None) ->
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "rejected"])
+@pytest.mark.parametrize("chosen", [KILLS, ANSWERS], ids=["killed", "rejected"])
 @pytest.mark.campaign(full=1_000_000)  # in full: each fault at each write
 def test_failure_at_any_write_leads_to_the_same_end_state(
-    env: Environment, scenario: str, faults: dict[str, Fault], rounds: int
+    env: Environment, scenario: str, chosen: dict[str, Fault], rounds: int
 ) -> None:
     seed = random.randrange(1 << 32)
     reference, count = _run(env, scenario)
     again, _ = _run(env, scenario)
     assert again == reference, "two undisturbed runs differ"
     assert count >= LEAST[scenario]
-    injections = [(number, name) for number in range(1, count + 1) for name in faults]
+    injections = [(number, name) for number in range(1, count + 1) for name in chosen]
     random.Random(seed).shuffle(injections)
     for number, name in injections[:rounds]:
-        end, _ = _run(env, scenario, number, faults[name](env))
+        end, _ = _run(env, scenario, number, chosen[name](env))
         assert end == reference, f"{scenario}, {name} write {number}, seed {seed}:\n{_difference(reference, end)}"
 
 

@@ -13,7 +13,7 @@ from aether_operator.planning import child_kinds
 from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.processes import operators
-from aether_testing.servers import counting_proxy
+from aether_testing.servers.api_proxy import faults
 from aether_testing.values import audits
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.cluster.namespaces import Namespace
+    from aether_testing.servers import counting_proxy
 
 CREATE = ("create", "configmap")
 
@@ -29,12 +30,6 @@ CREATE = ("create", "configmap")
 @pytest.fixture
 def installation(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> operators.Installation:
     return operators.prepare(control_plane, namespace, tmp_path)
-
-
-@pytest.fixture
-def proxy(control_plane: Cluster) -> Iterator[counting_proxy.Proxy]:
-    with counting_proxy.between(control_plane) as one:
-        yield one
 
 
 # ---- the audit log
@@ -160,8 +155,8 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
     assert wanted
 
     with installation.operator(proxy=proxy, supervised=True, releases_lease=True) as one:
-        proxy.at(3, counting_proxy.KillBefore(one.kill))
-        proxy.at(5, counting_proxy.KillAfter(one.kill))
+        proxy.at(3, faults.KillBefore(one.kill))
+        proxy.at(5, faults.KillAfter(one.kill))
         installation.namespace.apply(a_platform("p"))
         proxy.until(lambda now: not now.planned, "both faults happened")
         operators.wait_settled(one)

@@ -20,6 +20,7 @@ from aether_testing.cluster import namespaces
 from aether_testing.cluster.namespaces import Namespace
 from aether_testing.processes import operators, planes, widget_operator
 from aether_testing.servers import counting_proxy
+from aether_testing.servers.api_proxy import faults
 from aether_testing.values import kstatus
 from aether_testing.values.widgets import WIDGET, WITH_WIDGETS
 
@@ -330,7 +331,7 @@ def test_next_process_releases_what_a_killed_one_has_undone(env: Environment) ->
     until_ready(env.namespace, "killed")
     env.operator.wait_idle()
     env.proxy.reset()
-    env.proxy.at(2, counting_proxy.KillBefore(env.operator.kill))
+    env.proxy.at(2, faults.KillBefore(env.operator.kill))
     env.namespace.text("delete", WIDGET.resource, "killed", "--wait=false")
     try:
         wait.until(lambda: not env.operator.alive, "it is killed")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aether_testing.servers import counting_proxy
-from aether_testing.servers.counting_proxy import Target
+from aether_testing.servers.api_proxy import faults, targets
+from aether_testing.servers.api_proxy.targets import Target
 
 CORE = {"group": "", "version": "v1"}
 APPS = {"group": "apps", "version": "v1"}
@@ -34,7 +34,7 @@ APPS = {"group": "apps", "version": "v1"}
     ],
 )
 def test_path_identifies_the_target_of_a_request(path: str, about: Target | None) -> None:
-    assert counting_proxy.target(path) == about
+    assert targets.parse(path) == about
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_path_identifies_the_target_of_a_request(path: str, about: Target | None
     ],
 )
 def test_leases_events_and_reviews_are_not_counted_writes_by_default(path: str, *, counted: bool) -> None:
-    about = counting_proxy.target(path)
+    about = targets.parse(path)
     assert about is not None
-    assert counting_proxy.is_counted_by_default(about) is counted
+    assert targets.is_counted_by_default(about) is counted
 
 
 def test_response_with_retry_after_gives_the_time() -> None:
-    body = counting_proxy.status(429, retry_after=3)
+    body = faults.status(429, retry_after=3)
     assert (body["kind"], body["reason"], body["code"]) == ("Status", "TooManyRequests", 429)
     assert body["details"] == {"retryAfterSeconds": 3}
-    assert "details" not in counting_proxy.status(409)
+    assert "details" not in faults.status(409)
