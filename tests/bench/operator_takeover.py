@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from aether_testing.bench import benchmarks, operator_benches
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def figures() -> Iterator[Figure]:
         planes.until(bench.namespace, "Ready", "True")
         found = []
         for nth in range(ROUNDS):
-            lease = bench.namespace.get("lease", operators.NAME)
+            lease = bench.namespace.get("lease", installations.NAME)
             leader = both[str(lease["spec"]["holderIdentity"]).rpartition("_")[0]]
             began = time.monotonic()
             leader.kill()

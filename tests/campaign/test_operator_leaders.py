@@ -11,7 +11,7 @@ import pytest
 
 from aether_testing import wait
 from aether_testing.cluster import namespaces
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, planes
 from aether_testing.values import audits
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LONGEST = 20.0
 
 
 def _leader(namespace: Namespace) -> str:
-    lease = namespace.get("lease", operators.NAME)
+    lease = namespace.get("lease", installations.NAME)
     return str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
 
 
@@ -58,7 +58,7 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     namespace = namespaces.create(control_plane, "operator-leaders")
-    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
+    installation = installations.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
     planes.apply(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
     with (
         installation.operator(PODS[0], supervised=True) as first,

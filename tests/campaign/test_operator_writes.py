@@ -16,8 +16,8 @@ import pytest
 
 from aether_operator.api import labels
 from aether_operator.planning import child_kinds
-from aether_testing.cluster import namespaces
-from aether_testing.processes import operators, planes
+from aether_testing.cluster import masked_children, namespaces
+from aether_testing.processes import installations, operators, planes
 from aether_testing.servers import counting_proxy
 from aether_testing.servers.api_proxy import faults
 
@@ -62,7 +62,7 @@ class Environment:
         """Wait until the platform is Ready and the operator idle; returns its masked children."""
         planes.until(self.namespace, "Ready", "True", name=NAME)
         operators.wait_settled(self.operator, resyncs=2)
-        return operators.masked(self.namespace)
+        return masked_children.of(self.namespace)
 
 
 def create(env: Environment) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def remove(env: Environment) -> dict[str, Any]:
         lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are deleted"
     )
     operators.wait_settled(env.operator, platforms=0)
-    return operators.masked(env.namespace)
+    return masked_children.of(env.namespace)
 
 
 SCENARIOS: dict[str, tuple[tuple[Callable[[Environment], Any], ...], Callable[[Environment], dict[str, Any]]]] = {
@@ -131,7 +131,7 @@ def env(
     control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Environment]:
     namespace = namespaces.create(control_plane, "operator-writes")
-    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
+    installation = installations.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
     planes.apply(namespace, planes.login_secret())
     plane.forget_managed()
     with (

@@ -15,7 +15,7 @@ from aether_operator.catalog import components
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.planning import child_kinds
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, planes
 from aether_testing.values import observations
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _carry_out(namespace: Namespace, actions: tuple[planning.Action, ...]) -> li
 @pytest.fixture
 def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace with all children, after Kubernetes' controllers have handled them."""
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     planes.apply(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, observations.empty()))
     namespace.until(
@@ -155,7 +155,7 @@ def test_children_dropped_by_a_release_are_removed(settled: Namespace) -> None:
 
 
 def test_upgrade_over_the_last_release_recreates_nothing(control_plane: Cluster, namespace: Namespace) -> None:
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     recorded = observations.recorded("before-owner-labels-platform")[0]
     planes.apply(namespace, planes.a_platform(recorded["spec"]))
     uid = namespace.get("tp", "paper")["metadata"]["uid"]

@@ -13,7 +13,7 @@ import pytest
 from aether_cli import problems
 from aether_testing import wait
 from aether_testing.cluster import charts, namespaces
-from aether_testing.processes import operators
+from aether_testing.processes import installations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def heading(cluster: Cluster, context: str = "") -> str:
 
 
 def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path) -> None:
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     control_plane.kubectl.until(
         lambda seen: not seen,
         "tradingplatforms",
@@ -74,7 +74,7 @@ def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) ->
 @pytest.fixture
 def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     """A namespace with a Ready platform, one pod of it, and a foreign pod that never runs."""
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
     control_plane.kubectl.apply(viewers)
     marks = {

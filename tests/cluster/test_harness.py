@@ -11,8 +11,8 @@ from aether_cli import problems
 from aether_operator.api import labels
 from aether_operator.planning import child_kinds
 from aether_testing import wait
-from aether_testing.cluster import namespaces
-from aether_testing.processes import operators
+from aether_testing.cluster import masked_children, namespaces
+from aether_testing.processes import installations, operators
 from aether_testing.servers.api_proxy import faults
 from aether_testing.values import audits
 
@@ -28,8 +28,8 @@ CREATE = ("create", "configmap")
 
 
 @pytest.fixture
-def installation(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> operators.Installation:
-    return operators.prepare(control_plane, namespace, tmp_path)
+def installation(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> installations.Installation:
+    return installations.prepare(control_plane, namespace, tmp_path)
 
 
 # ---- the audit log
@@ -66,7 +66,7 @@ def test_audit_log_counts_lease_writes_only_on_request(control_plane: Cluster, n
 
 
 def test_operator_leads_as_its_pod_with_its_own_rights(
-    control_plane: Cluster, installation: operators.Installation, proxy: counting_proxy.Proxy
+    control_plane: Cluster, installation: installations.Installation, proxy: counting_proxy.Proxy
 ) -> None:
     mark = audits.mark(control_plane)
     with installation.operator(proxy=proxy) as one:
@@ -74,18 +74,18 @@ def test_operator_leads_as_its_pod_with_its_own_rights(
         proxy.until(lambda now: len(now.watched) > 2, "it watches")
         assert one.http_get("/readyz") == (200, "leading\n")
         assert one.metrics()["aether_operator_leader"] == 1
-        holder = installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"]
+        holder = installation.namespace.get("lease", installations.NAME)["spec"]["holderIdentity"]
         assert holder.partition("_")[0] == one.name
         assert one.stop() == 0
-    assert installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"] == ""
+    assert installation.namespace.get("lease", installations.NAME)["spec"]["holderIdentity"] == ""
     its = audits.of(audits.since(control_plane, mark), installation.account)
-    assert {one.pod for one in its} == {f"{operators.NAME}-0"}
+    assert {one.pod for one in its} == {f"{installations.NAME}-0"}
     assert audits.forbidden(its) == []
     assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
 
 
 def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
-    installation: operators.Installation, proxy: counting_proxy.Proxy
+    installation: installations.Installation, proxy: counting_proxy.Proxy
 ) -> None:
     with installation.operator(proxy=proxy) as one:
         one.wait_leading()
@@ -103,7 +103,7 @@ def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
 
 
 def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
-    installation: operators.Installation,
+    installation: installations.Installation,
 ) -> None:
     with installation.operator() as one:
         one.wait_logged("standing_by")
@@ -116,7 +116,7 @@ def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
         assert (one.alive, one.wait_exit()) == (False, -signal.SIGKILL)
 
 
-def test_supervised_operator_is_restarted_after_a_kill(installation: operators.Installation) -> None:
+def test_supervised_operator_is_restarted_after_a_kill(installation: installations.Installation) -> None:
     with installation.operator(supervised=True) as one:
         one.wait_logged("standing_by")
         first = one.pid
@@ -134,24 +134,26 @@ def a_platform(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[operators.Installation]:
+def other(
+    control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[installations.Installation]:
     """A second namespace with its own operators."""
     one = namespaces.create(control_plane, request.node.name)
     folder = tmp_path / "other"
     folder.mkdir()
-    yield operators.prepare(control_plane, one, folder)
+    yield installations.prepare(control_plane, one, folder)
     one.text("delete", "namespace", one.name, "--wait=false")
 
 
 def test_operator_killed_around_each_write_reaches_the_same_end_state(
-    installation: operators.Installation, other: operators.Installation, proxy: counting_proxy.Proxy
+    installation: installations.Installation, other: installations.Installation, proxy: counting_proxy.Proxy
 ) -> None:
     other.namespace.apply(a_platform("p"))
     with other.operator() as alone:
         alone.wait_leading()
         wait.until(lambda: alone.written() > 0, "it writes")
         operators.wait_settled(alone)
-    wanted = operators.masked(other.namespace)
+    wanted = masked_children.of(other.namespace)
     assert wanted
 
     with installation.operator(proxy=proxy, supervised=True, releases_lease=True) as one:
@@ -162,7 +164,7 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
         operators.wait_settled(one)
         assert one.starts == 3
         assert [write.code is None for write in proxy.writes[:6]] == [False, False, True, False, False, False]
-    assert operators.masked(installation.namespace) == wanted
+    assert masked_children.of(installation.namespace) == wanted
     kept = {name for name, child in wanted.items() if "ownerReferences" not in child["metadata"]}
     assert {name.split()[0] for name in kept} == {"Secret", "PersistentVolumeClaim"}
     for child in wanted.values():

@@ -21,7 +21,7 @@ from aether_operator.catalog import components, owners
 from aether_operator.catalog.logins import DatabaseUser
 from aether_runtime import network_errors
 from aether_testing.cluster import namespaces
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, operators, planes
 from aether_testing.values import audits, kstatus
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.cluster.namespaces import Namespace
-    from aether_testing.processes.operators import Installation, Operator
+    from aether_testing.processes.installations import Installation
+    from aether_testing.processes.operators import Operator
     from aether_testing.processes.planes import Plane
     from aether_testing.servers.fake_services import FakeServices
     from aether_testing.servers.postgres import Postgres
@@ -108,7 +109,7 @@ def env(
     control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Environment]:
     namespace = namespaces.create(control_plane, "operator-life")
-    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
+    installation = installations.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
     with installation.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
         operator.wait_leading()
         yield Environment(control_plane, installation, operator, namespace, plane, fakes)
@@ -771,7 +772,7 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Envir
         planes.apply(env.namespace, platform)
         planes.until(env.namespace, "Ready", "True", name=name)
     finally:
-        operators.install_crds(env.cluster)
+        installations.install_crds(env.cluster)
 
 
 def _keeps(days: dict[str, int], platform: Object) -> bool:
@@ -829,7 +830,7 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environmen
     assert audits.forbidden(entries) == []
     granted = {
         (group, resource, verb)
-        for role in operators.rendered(env.namespace.name)
+        for role in installations.rendered(env.namespace.name)
         if role["kind"] == "Role"
         for rule in role["rules"]
         for group in rule["apiGroups"]

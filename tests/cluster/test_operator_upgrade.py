@@ -21,7 +21,7 @@ from aether_operator.observed.reports import Login
 from aether_operator.planning import child_kinds
 from aether_testing import fixtures, wait
 from aether_testing.cluster import namespaces, previous_release
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, operators, planes
 from aether_testing.servers import postgres as servers
 from aether_testing.values import observations
 
@@ -61,14 +61,14 @@ def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterato
     one = namespaces.create(control_plane, request.node.name, PLATFORM.namespace)
     request.node.stash[fixtures.NAMESPACE] = one
     yield one
-    operators.install_crds(control_plane)  # for later tests, after a failure
+    installations.install_crds(control_plane)  # for later tests, after a failure
     one.kubectl.text("delete", "namespace", one.name, "--wait=false")
 
 
 def test_upgrade_of_the_operator_adds_services_without_loss(
     control_plane: Cluster, namespace: Namespace, plane: Plane, fakes: FakeServices, tmp_path: Path
 ) -> None:
-    installation = operators.prepare(control_plane, namespace, tmp_path, fakes)
+    installation = installations.prepare(control_plane, namespace, tmp_path, fakes)
     platform = _platform_of_before(namespace, plane)
     database = _database_of_before(namespace, plane, tmp_path / "migrations")
     before, pods, stored, logins = (
@@ -78,7 +78,7 @@ def test_upgrade_of_the_operator_adds_services_without_loss(
         _logins(plane),
     )
 
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     namespace.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
     release = observations.a_release()
     now = {

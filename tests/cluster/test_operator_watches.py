@@ -13,7 +13,7 @@ from aether_operator.kube import api_client
 from aether_operator.observed import kinds
 from aether_testing import wait
 from aether_testing.cluster import namespaces
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, operators, planes
 from aether_testing.servers import counting_proxy
 from aether_testing.values import audits, observations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.cluster.namespaces import Namespace
-    from aether_testing.processes.operators import Installation, Operator
+    from aether_testing.processes.installations import Installation
+    from aether_testing.processes.operators import Operator
     from aether_testing.processes.planes import Plane
     from aether_testing.servers.counting_proxy import Proxy
     from aether_testing.servers.fake_services import FakeServices
@@ -76,7 +77,7 @@ def env(
     namespace = namespaces.create(control_plane, "operator-watches")
     other = namespaces.create(control_plane, "operator-watches")
     folder = tmp_path_factory.mktemp("operator")
-    installation = operators.prepare(control_plane, namespace, folder, fakes, others=[other.name])
+    installation = installations.prepare(control_plane, namespace, folder, fakes, others=[other.name])
     plane.forget_managed()
     config: dict[str, Any] = {
         "namespaces": [namespace.name, other.name],
@@ -124,7 +125,7 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environme
     assert {(one.namespace, one.verb, one.kind) for one in forbidden} <= {(other, "list", "tradingplatforms")}
     env.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
     namespaces.create(env.cluster, "operator-watches", other)
-    env.cluster.kubectl.apply(*operators.rights(env.namespace.name, other))
+    env.cluster.kubectl.apply(*installations.rights(env.namespace.name, other))
     planes.apply(env.other, waiting)
     planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
     assert env.operator.starts == starts

@@ -13,7 +13,7 @@ import yaml
 
 from aether_cli import kubectl_client, problems, processes
 from aether_testing.cluster import charts
-from aether_testing.processes import operators
+from aether_testing.processes import installations
 from aether_testing.values import pages
 from aether_testing.values.pages import TOP, Way
 
@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_kubectl_and_helm_accept_every_documented_command(control_plane: Cluster, folder: Path) -> None:
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     faults = []
     seen = set[tuple[str, ...]]()
     for line in [*pages.typed(), *pages.mentioned()]:
@@ -129,14 +129,14 @@ def test_kubectl_and_helm_accept_every_documented_command(control_plane: Cluster
     ],
 )  # fmt: skip
 def test_unknown_word_of_a_command_is_detected(control_plane: Cluster, folder: Path, text: str) -> None:
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     (command,) = pages.Line(page="", line=0, text=text, in_block=False).commands
     with pytest.raises((problems.AetherError, AssertionError)):
         check(control_plane, command, folder, in_block=False)
 
 
 def test_api_server_accepts_every_documented_manifest(control_plane: Cluster) -> None:
-    operators.install_crds(control_plane)
+    installations.install_crds(control_plane)
     things: list[Any] = [
         thing
         for block in pages.blocks("yaml")

@@ -21,7 +21,7 @@ from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.resources import Resource
 from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing.processes import operators
+from aether_testing.processes import installations
 from aether_testing.values import kstatus, manifests, states
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
     """The CRD, established without a warning."""
     words = ("--server-side", "--force-conflicts", "--field-manager=aether-cli", "--warnings-as-errors")
     control_plane.kubectl.text("apply", *words, f"--filename={FILE}")
-    operators.install_crds(control_plane)  # waits until it is established
+    installations.install_crds(control_plane)  # waits until it is established
     return control_plane.kubectl.get("crd", NAME)
 
 

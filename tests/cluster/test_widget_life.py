@@ -18,7 +18,7 @@ from aether_operator.observed import kinds
 from aether_testing import wait
 from aether_testing.cluster import namespaces
 from aether_testing.cluster.namespaces import Namespace
-from aether_testing.processes import operators, planes, widget_operator
+from aether_testing.processes import installations, operators, planes, widget_operator
 from aether_testing.servers import counting_proxy
 from aether_testing.servers.api_proxy import faults
 from aether_testing.values import kstatus
@@ -137,7 +137,7 @@ def env(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     first, second, foreign = others
     ours = [namespace.name, first.name, second.name]
     folder = tmp_path_factory.mktemp("operator")
-    installation = operators.prepare(control_plane, namespace, folder, others=ours[1:], definitions=WITH_WIDGETS)
+    installation = installations.prepare(control_plane, namespace, folder, others=ours[1:], definitions=WITH_WIDGETS)
     config: Object = {"namespaces": ours, "resyncSeconds": SLOW, "maxConcurrentReconciles": WORKERS}
     with (
         counting_proxy.between(control_plane) as proxy,
@@ -369,7 +369,7 @@ def test_namespace_that_is_deleted_is_not_held_up(env: Environment) -> None:
         until_ready(namespace, "last")
         until_ready(namespace, "undone")
         env.record("last.hold", namespace.name).touch()  # nor by what cannot be undone
-    env.going[1].text("delete", "rolebinding", operators.NAME)
+    env.going[1].text("delete", "rolebinding", installations.NAME)
     names = [one.name for one in env.going]
     env.cluster.kubectl.text("delete", "namespace", *names, "--wait=false")
     for namespace in env.going:

@@ -15,7 +15,7 @@ from kubernetes.aio import client, config
 from aether_operator.kube import api_client
 from aether_testing import wait
 from aether_testing.cluster import clusters, namespaces
-from aether_testing.processes import operators, planes
+from aether_testing.processes import installations, planes
 from aether_testing.servers import fake_services
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed import kinds
     from aether_testing.cluster.namespaces import Namespace
-    from aether_testing.processes.operators import Installation
+    from aether_testing.processes.installations import Installation
     from aether_testing.processes.planes import Plane
 
 POLL_SECONDS = 0.002
@@ -91,6 +91,6 @@ def set_up() -> Iterator[OperatorBench]:
         fake_services.running(cluster) as fakes,
     ):
         namespace = namespaces.create(cluster, "bench")
-        installation = operators.prepare(cluster, namespace, Path(folder), fakes)
+        installation = installations.prepare(cluster, namespace, Path(folder), fakes)
         planes.apply(namespace, planes.login_secret())
         yield OperatorBench(cluster=cluster, namespace=namespace, installation=installation, plane=plane)

@@ -1,12 +1,10 @@
-"""The real operator as a process, with the account, the rights, the fence and the token that its pod would have."""
+"""The real operator as a process of its own, across restarts: its log, its metrics, and when it is idle."""
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,30 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from prometheus_client import parser
 
-from aether_cli import kubectl_client, problems
-from aether_operator.api import crds, labels
-from aether_operator.api.definitions import DEFINITIONS
-from aether_operator.api.platforms import Server
-from aether_operator.desired import secrets
-from aether_operator.observed import kinds
-from aether_operator.planning import child_kinds
+from aether_operator.api import labels
 from aether_testing import wait
-from aether_testing.cluster import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from aether_cli.local.startup import Cluster
-    from aether_operator.api.definition import Definitions
     from aether_testing.cluster.namespaces import Namespace
     from aether_testing.servers.counting_proxy import Proxy
-    from aether_testing.servers.fake_services import FakeServices
 
 TOP: Final = Path(__file__).resolve().parents[3]
-NAME: Final = labels.OPERATOR
-"""The name of the account, the Lease and the Roles, as in the chart."""
-RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
-FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 DEADLINE: Final = 120.0
 """Seconds; enough for a busy machine."""
 RESTART_DELAY: Final = 0.1
@@ -53,178 +37,6 @@ WRITES: Final = "aether_operator_writes_total"
 
 _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """`pdeathsig` follows the thread that forked, so one thread that lives as long as the tests starts all processes."""
-
-
-# ---- installation
-
-
-def install_crds(cluster: Cluster, definitions: Definitions = DEFINITIONS) -> None:
-    """Install the CRDs of these kinds."""
-    cluster.kubectl.apply(*crds.all_of(definitions))
-    names = {definition.resource for definition in definitions.values()}
-    # Not `kubectl wait`: it fails on one that has no conditions yet.
-    cluster.kubectl.until(
-        lambda seen: names <= {one["metadata"]["name"] for one in seen.values() if _established(one)},
-        "crds",
-        deadline=DEADLINE,
-        expected="the CRDs are established",
-    )
-
-
-def _established(kind: dict[str, Any]) -> bool:
-    return kubectl_client.condition(kind, "Established") == "True"
-
-
-def rendered(namespace: str, *others: str, chart: Path = charts.CHART) -> list[dict[str, Any]]:
-    """The chart's objects for a namespace that is the operator's and the platforms', and for more of platforms."""
-    values = {"namespaces": [namespace, *others], "crds": {"install": False}}
-    return charts.rendered(values=values, namespace=namespace, chart=chart)
-
-
-def rights(namespace: str, *others: str) -> list[dict[str, Any]]:
-    """Those of them that give the operator its rights."""
-    return [one for one in rendered(namespace, *others) if _is_right(one)]
-
-
-def _is_right(thing: dict[str, Any]) -> bool:
-    """Whether an object gives the operator its rights; the ClusterRole `….view` gives users theirs."""
-    return thing["kind"] in RIGHTS and not thing["metadata"]["name"].endswith(".view")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installation:
-    """A namespace with the operator's rights and its fence."""
-
-    cluster: Cluster
-    namespace: Namespace
-    folder: Path
-    fakes: FakeServices | None = None
-    """The services' endpoints; None where no platform needs to become Ready."""
-
-    def operator(
-        self,
-        name: str = f"{NAME}-0",
-        *,
-        proxy: Proxy | None = None,
-        supervised: bool = False,
-        releases_lease: bool = False,
-        module: str = "aether_operator",
-        **config: Any,
-    ) -> Operator:
-        """One pod of the operator, not started yet; `with` starts it, and ends it.
-
-        Args:
-            name: The pod's name.
-            proxy: The proxy for its requests; None: none.
-            supervised: Restart it whenever it ends, as a kubelet would.
-            releases_lease: Release its Lease before a restart, instead of waiting until it expires: for tests that end
-                it many times.
-            module: The module that is started; one of tests may have more kinds.
-            config: Changes to its configuration, by the file's keys (`resyncSeconds=1`).
-        """
-        folder = self.folder / name
-        folder.mkdir()
-        token = self._token(name)
-        kubeconfig = folder / "kubeconfig"
-        if proxy is not None:
-            proxy.kubeconfig(kubeconfig, token)
-        else:
-            admin = json.loads(self.cluster.kubeconfig.read_text())
-            admin["users"][0]["user"] = {"token": token}
-            kubeconfig.touch(mode=0o600)
-            kubeconfig.write_text(json.dumps(admin))
-        ours = self.namespace.name
-        release = {"images": {server.value: f"aether/{server.value}:test" for server in Server}}
-        settings = {
-            "namespaces": [ours],
-            "lease": {"namespace": ours, "name": NAME},
-            "release": {**release, "serviceImage": "aether/service:test", "operatorNamespace": ours},
-            "port": 0,
-            "resyncSeconds": 1,
-            "componentAddress": "" if self.fakes is None else self.fakes.address,
-            **config,
-        }
-        (folder / "config.json").write_text(json.dumps(settings))
-        return Operator(
-            name=name, namespace=ours, folder=folder, objects=self.namespace, proxy=proxy,
-            supervised=supervised, releases_lease=releases_lease, module=module,
-        )  # fmt: skip
-
-    @property
-    def account(self) -> str:
-        """The user's name in the audit log."""
-        return f"system:serviceaccount:{self.namespace.name}:{NAME}"
-
-    def _token(self, name: str) -> str:
-        """Create a pod, and return a token of the operator's account that is bound to it."""
-        self.namespace.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": name, "labels": labels.OPERATOR_POD},
-                "spec": {
-                    "serviceAccountName": NAME,
-                    "automountServiceAccountToken": False,
-                    "securityContext": {
-                        "runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "containers": [
-                        {
-                            "name": "operator",
-                            "image": "aether/operator:test",
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
-                            },
-                        }
-                    ],
-                },
-            }
-        )  # fmt: skip
-        bound = ("--bound-object-kind=Pod", f"--bound-object-name={name}", "--duration=24h")
-        return self.namespace.text("create", "token", NAME, *bound).strip()
-
-
-def prepare(  # noqa: PLR0913 - a test names what differs
-    cluster: Cluster,
-    namespace: Namespace,
-    folder: Path,
-    fakes: FakeServices | None = None,
-    *,
-    others: Sequence[str] = (),
-    definitions: Definitions = DEFINITIONS,
-) -> Installation:
-    """Prepare a namespace for operators: CRDs, account, rights, and the fence; returns once the fence is in force.
-
-    `others` are further namespaces of platforms, `definitions` the kinds of which the operator has objects.
-    """
-    install_crds(cluster, definitions)
-    chart = charts.CHART if definitions is DEFINITIONS else charts.with_kinds(folder / "chart", definitions)
-    things = rendered(namespace.name, *others, chart=chart)
-    released = {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": NAME, "namespace": namespace.name},
-        "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0},
-    }
-    cluster.kubectl.apply(*(one for one in things if _is_right(one) or one["kind"] in FENCE), released)
-    installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
-    wait.until(lambda: "does not hold Lease" in _rejection(installation), "the fence is in force")
-    return installation
-
-
-def _rejection(installation: Installation) -> str:
-    """Why the account may not write without a leading pod; empty while it may, before the fence is in force."""
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced"}}
-    try:
-        installation.namespace.text(
-            "create", f"--as={installation.account}", "--dry-run=server", "--filename=-", stdin=json.dumps(secret)
-        )
-    except problems.ProgramFailed as refused:
-        return refused.cause
-    return ""
-
-
-# ---- one operator
 
 
 @dataclass(slots=True, kw_only=True)
@@ -352,10 +164,10 @@ class Operator:
     def release_lease(self) -> None:
         """Release the Lease if this pod holds it; only after its process has ended."""
         assert not self.alive, "it may still write"
-        spec = self.objects.get("lease", NAME)["spec"]
+        spec = self.objects.get("lease", labels.OPERATOR)["spec"]
         if spec.get("holderIdentity", "").partition("_")[0] == self.name:
             patch = json.dumps({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})
-            self.objects.text("patch", "lease", NAME, "--type=merge", f"--patch={patch}")
+            self.objects.text("patch", "lease", labels.OPERATOR, "--type=merge", f"--patch={patch}")
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end; nothing to do for one that has ended."""
@@ -497,63 +309,3 @@ def wait_settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, de
 
     what = f"{operator.name} is idle"
     wait.until(quiet, what, seconds=deadline, detail=lambda: f"{began}\n{operator.text[-4000:]}")
-
-
-# ---- its children
-
-
-def masked(namespace: Namespace) -> dict[str, dict[str, Any]]:
-    """All children in a namespace by kind and name, with everything masked that may differ between two equal runs.
-
-    References stay recognisable: an owner that does not exist, and a hash that is of no Secret, are not masked.
-    """
-    plurals = ",".join(one.plural for one in child_kinds.KINDS)
-    children = namespace.get(plurals, f"--selector={labels.MANAGED_BY}={labels.OPERATOR}")["items"]
-    owners = namespace.get(f"{kinds.PLATFORMS.plural}.{kinds.PLATFORMS.api_version.partition('/')[0]}")["items"]
-    known = {namespace.name: "<namespace>"}
-    for one in (*children, *owners):
-        known[one["metadata"]["uid"]] = f"<uid of {kinds.ref(one)}>"
-    for one in children:
-        if one["kind"] == "Secret":
-            name = one["metadata"]["name"]
-            word = one["metadata"].get("annotations", {}).get(labels.CREDENTIALS, "")
-            password = secrets.decoded(one).get("password", "")
-            if secrets.PASSWORD.fullmatch(password):
-                known[password] = f"<password of {name}>"
-            if word:
-                known[word] = f"<hash of {name}>"
-    return {str(kinds.ref(one)): json.loads(_replaced(json.dumps(_lasting(one)), known)) for one in children}
-
-
-def _replaced(text: str, known: Mapping[str, str]) -> str:
-    longest_first = sorted(known, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), lambda found: known[found.group()], text)
-
-
-def _lasting(thing: dict[str, Any]) -> dict[str, Any]:
-    """A child without the fields that the API server and its controllers write."""
-    one: dict[str, Any] = json.loads(json.dumps(thing))
-    one.pop("status", None)
-    meta = one["metadata"]
-    for key in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"):
-        meta.pop(key, None)
-    notes = {key: value for key, value in meta.get("annotations", {}).items() if not _of_a_controller(key)}
-    meta.pop("annotations", None)
-    if notes:
-        meta["annotations"] = notes
-    match one["kind"]:
-        case "Secret":
-            one["data"] = {
-                key: base64.b64decode(value).decode(errors="replace") for key, value in one.get("data", {}).items()
-            }
-        case "Service":
-            for key in ("clusterIP", "clusterIPs"):
-                if one["spec"].get(key) not in (None, "None", ["None"]):
-                    one["spec"][key] = "<address>"
-        case "PersistentVolumeClaim":
-            one["spec"].pop("volumeName", None)
-    return one
-
-
-def _of_a_controller(annotation: str) -> bool:
-    return annotation.partition("/")[0] in {"pv.kubernetes.io", "volume.kubernetes.io"}
