@@ -1,4 +1,4 @@
-"""A counting proxy for a test, and clients through it."""
+"""A counting proxy for a test, and clients through it; an operator for a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from aether_testing.cluster import proxy_clients
+from aether_testing.processes import operator_environments
 from aether_testing.servers import counting_proxy
 
 if TYPE_CHECKING:
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_operator.kube import api_client
+    from aether_testing.processes.planes import Plane
+    from aether_testing.servers.fake_services import FakeServices
+
+
+@pytest.fixture(scope="module")
+def env(
+    control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[operator_environments.Environment]:
+    """A namespace with an operator, and real servers; each test creates its own platforms."""
+    folder = tmp_path_factory.mktemp("operator")
+    with operator_environments.running(control_plane, plane, fakes, folder) as one:
+        yield one
 
 
 @pytest.fixture
