@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -19,7 +19,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.server_owners import Ownership
@@ -438,26 +437,6 @@ async def _an_admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "file"),
-    [
-        ({}, ""),
-        ({"tls": True}, "security.protocol=SSL"),
-        (
-            {"tls": True, "ca": "PEM"},
-            "security.protocol=SSL, ssl.truststore.type=PEM, ssl.truststore.location (ca.crt of the Secret)",
-        ),
-        (
-            {"tls": True, "username": "aether-login"},
-            "security.protocol=SASL_SSL, sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config (of an authorized login)",
-        ),
-    ],
-)
-def test_settings_file_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
-    plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": SecretText("")}
-    assert of_kafka.client_properties(Endpoint(**plain | settings)) == file
 
 
 async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,11 +16,11 @@ from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
 from aether_operator.database.revisions import FOLDER
 from aether_testing.servers import postgres as servers
+from aether_testing.servers import schemas
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
@@ -41,10 +41,6 @@ def upgrade() -> None:
 """
 
 
-def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=60, **other)
-
-
 @pytest.fixture
 def next_release(tmp_path: Path) -> DesiredSchema:
     """The platform's schema with one revision more."""
@@ -59,18 +55,23 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
 ) -> None:
     clean, desired = postgres.fresh(), servers.a_schema()
     with servers.statements() as writes:
-        assert ensure(clean, desired).ok
+        assert schemas.ensure(clean, desired).ok
     expected = servers.database_contents(postgres, clean.database, desired)
     assert len(writes) > 100
     # Every other moment on one release, and the rest on the other.
     for number, after in writes.moments[postgres.release.major == 17 :: 2]:
         statement = writes[number]
         there, again = postgres.fresh(), servers.a_schema()
-        child = servers.in_child_process(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_child_process(
+            lambda: schemas.ensure(there, again),  # noqa: B023
+            at=number,
+            after=after,
+            sign=signal.SIGKILL,
+        )
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
         postgres.wait_for_no_sessions(there.database)
-        report = ensure(there, again)
+        report = schemas.ensure(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
         assert servers.database_contents(postgres, there.database, again) == expected, statement
         postgres.run("postgres", f"DROP DATABASE {there.database}")
@@ -78,15 +79,15 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
 
 def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: DesiredSchema) -> None:
     desired, first = servers.a_schema(logins={}), postgres.fresh()
-    assert ensure(first, desired).revision == "0002"
+    assert schemas.ensure(first, desired).revision == "0002"
     postgres.wait_for_no_sessions(first.database)
     with servers.statements() as writes:
-        assert ensure(postgres.fresh(first.database), next_release).revision == "0003"
+        assert schemas.ensure(postgres.fresh(first.database), next_release).revision == "0003"
     assert len(writes) > 8
     for number, after in writes.moments:
         there = postgres.fresh(first.database)
         child = servers.in_child_process(
-            lambda: ensure(there, next_release),  # noqa: B023
+            lambda: schemas.ensure(there, next_release),  # noqa: B023
             at=number,
             after=after,
             sign=signal.SIGKILL,
@@ -94,7 +95,7 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how)
         postgres.wait_for_no_sessions(there.database)
-        report = ensure(there, next_release)
+        report = schemas.ensure(there, next_release)
         assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
         assert postgres.run(there.database, "SELECT * FROM aether.progress") == []
@@ -102,9 +103,9 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
 
 
 def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: DesiredSchema) -> None:
-    assert ensure(fresh, next_release).revision == "0003"
+    assert schemas.ensure(fresh, next_release).revision == "0003"
     with servers.statements() as writes:
-        report = ensure(fresh, servers.a_schema(trades_days=5))
+        report = schemas.ensure(fresh, servers.a_schema(trades_days=5))
     assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
     assert "revision 0003, which this release does not know" in report.message
 
@@ -117,7 +118,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
     def lead() -> None:
         start.wait(30)
         try:
-            found.append(ensure(fresh, desired))
+            found.append(schemas.ensure(fresh, desired))
         except migrator.FencedOff as fenced:
             found.append(fenced)
 
@@ -133,7 +134,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
         line for line in postgres.log.splitlines() if fresh.database in line and "CREATE TABLE aether.trades" in line
     ]
     assert len(created) == 1
-    assert ensure(fresh, desired).ok
+    assert schemas.ensure(fresh, desired).ok
 
 
 def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -141,31 +142,31 @@ def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, f
     with servers.connected(fresh) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (PLATFORM_SCHEMA.advisory_lock,))
         with servers.statements() as writes:
-            report = ensure(fresh, desired)
+            report = schemas.ensure(fresh, desired)
     assert report.reason is Reason.WAITING_FOR_LOCK
     assert [one for one in writes if "advisory" not in one] == []
     postgres.wait_for_no_sessions(fresh.database)
-    assert ensure(fresh, desired).ok
+    assert schemas.ensure(fresh, desired).ok
 
 
 def test_table_locked_by_another_session_is_not_awaited(postgres: servers.Postgres, fresh: Endpoint) -> None:
     desired, leader = servers.a_schema(), servers.a_leader()
-    assert ensure(fresh, desired, leader).ok
+    assert schemas.ensure(fresh, desired, leader).ok
     postgres.run(fresh.database, "DROP INDEX aether.trades_symbol_ts")
     with servers.connected(fresh) as other, other.transaction():
         other.execute("LOCK TABLE aether.trades IN ROW EXCLUSIVE MODE")
-        report = ensure(fresh, desired, leader)
+        report = schemas.ensure(fresh, desired, leader)
         assert report.reason is Reason.WAITING_FOR_LOCK
         assert "create the index trades_symbol_ts: canceling statement due to lock timeout" in report.message
-    assert [one.repaired for one in ensure(fresh, desired, leader).drift] == [True]
+    assert [one.repaired for one in schemas.ensure(fresh, desired, leader).drift] == [True]
 
 
 def test_replaced_leader_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
-    assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
-    assert ensure(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20
+    assert schemas.ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
+    assert schemas.ensure(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20
     with servers.statements() as writes, pytest.raises(migrator.FencedOff):
-        ensure(fresh, servers.a_schema(trades_days=30, logins={}), old)
+        schemas.ensure(fresh, servers.a_schema(trades_days=30, logins={}), old)
     assert writes == []
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
 
@@ -183,10 +184,10 @@ def test_leader_replaced_between_its_check_and_write_writes_nothing(
 
     others_from = 10**6
     leader = servers.a_leader(take_the_fence)
-    assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
+    assert schemas.ensure(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
     counter, others_from = iter(range(1000)), 0  # the guard is called once before the lock is acquired
     with pytest.raises(migrator.FencedOff):
-        ensure(fresh, servers.a_schema(trades_days=20, logins={}), leader)
+        schemas.ensure(fresh, servers.a_schema(trades_days=20, logins={}), leader)
     assert overtaken == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
     assert postgres.run(fresh.database, kept) == [("10 days",)]
@@ -203,11 +204,11 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
             raise Lost
 
     with servers.statements() as writes, pytest.raises(Lost):
-        ensure(fresh, servers.a_schema(), servers.a_leader(guard))
+        schemas.ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     # The guard was called once before the lock was acquired, then before each of eleven statements.
     assert len([one for one in writes if "FOR SHARE" not in one]) == 11
     postgres.wait_for_no_sessions(fresh.database)
-    assert ensure(fresh, servers.a_schema()).ok
+    assert schemas.ensure(fresh, servers.a_schema()).ok
 
 
 def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
@@ -215,22 +216,24 @@ def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
 ) -> None:
     desired = servers.a_schema(logins={})
     with servers.statements() as writes:
-        assert ensure(postgres.fresh(), desired).ok
+        assert schemas.ensure(postgres.fresh(), desired).ok
     creating = next(number for number, one in enumerate(writes) if one.startswith("CREATE TABLE aether.trades"))
-    child = servers.in_child_process(lambda: ensure(fresh, desired), at=creating, after=True, sign=signal.SIGSTOP)
+    child = servers.in_child_process(
+        lambda: schemas.ensure(fresh, desired), at=creating, after=True, sign=signal.SIGSTOP
+    )
     try:
         _, how = os.waitpid(child, os.WUNTRACED)
         assert os.WIFSTOPPED(how)
         leader = servers.a_leader()
-        assert ensure(fresh, desired, leader).reason is Reason.WAITING_FOR_LOCK
+        assert schemas.ensure(fresh, desired, leader).reason is Reason.WAITING_FOR_LOCK
         postgres.wait_for_no_sessions(fresh.database)  # the server ends its session
-        assert ensure(fresh, desired, leader).ok
+        assert schemas.ensure(fresh, desired, leader).ok
         before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")
     finally:
         os.kill(child, signal.SIGCONT)
     os.waitpid(child, 0)
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == before
-    assert ensure(fresh, desired, leader).ok
+    assert schemas.ensure(fresh, desired, leader).ok
 
 
 def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -240,6 +243,6 @@ def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.P
         if next(ended, True):
             postgres.terminate_sessions(fresh.database)
 
-    report = ensure(fresh, servers.a_schema(), servers.a_leader(guard))
+    report = schemas.ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}
-    assert ensure(fresh, servers.a_schema()).ok
+    assert schemas.ensure(fresh, servers.a_schema()).ok

@@ -15,25 +15,19 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
 from aether_operator.database import migrator
 from aether_testing.servers import postgres as servers
-from aether_testing.servers import toy_schemas
+from aether_testing.servers import schemas, toy_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
 SAMPLES = "INSERT INTO toy.samples (sensor, at) SELECT 's', now() - interval '{days} days'"
 TRADE = (
     "INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type) "
     "VALUES ('BTC/USD', 1, now() - interval '3 days', 'buy', 91234.5, 0.00012345, 'limit')"
 )
-
-
-def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = None) -> SchemaReport:
-    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=60)
 
 
 @pytest.fixture
@@ -61,37 +55,37 @@ def once(postgres: servers.Postgres, endpoint: Endpoint) -> list[Any]:
 
 def test_two_schemas_have_one_owner_and_one_fence(postgres: servers.Postgres, fresh: Endpoint) -> None:
     platform, toy, leader = servers.a_schema(), toy_schemas.a_toy(), servers.a_leader()
-    platform_report = ensure(fresh, platform, leader)
+    platform_report = schemas.ensure(fresh, platform, leader)
     before, shared = contents(postgres, fresh, "aether"), once(postgres, fresh)
-    toy_report = ensure(fresh, toy, leader)
+    toy_report = schemas.ensure(fresh, toy, leader)
     assert (toy_report.reason, toy_report.revision, toy_report.days) == (Reason.READY, "0002", {"samples": 30})
     assert once(postgres, fresh) == shared == [[(toy.owner, toy.venue)], [(1, leader.holder)]]
     assert contents(postgres, fresh, "aether") == before
     with servers.statements() as writes:
-        assert ensure(fresh, platform, leader) == platform_report
-        assert ensure(fresh, toy, leader) == toy_report
+        assert schemas.ensure(fresh, platform, leader) == platform_report
+        assert schemas.ensure(fresh, toy, leader) == toy_report
     assert writes == []
 
 
 def test_second_schema_may_be_created_before_the_platforms(postgres: servers.Postgres, fresh: Endpoint) -> None:
     leader, toy = servers.a_leader(), toy_schemas.a_toy()
-    assert ensure(fresh, toy, leader).ok
+    assert schemas.ensure(fresh, toy, leader).ok
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'aether' ORDER BY 1"
     assert postgres.run(fresh.database, tables) == [("fence",), ("ownership",)]
     before = contents(postgres, fresh, "toy")
-    assert ensure(fresh, servers.a_schema(), leader).ok
+    assert schemas.ensure(fresh, servers.a_schema(), leader).ok
     assert contents(postgres, fresh, "toy") == before
     assert once(postgres, fresh)[1] == [(1, leader.holder)]
     foreign = toy_schemas.a_toy(owner="desk/second of namespace 1")
-    assert ensure(fresh, foreign, leader).reason is Reason.DATABASE_OWNED_BY_ANOTHER
-    assert ensure(fresh, dataclasses.replace(toy, venue="Kraken"), leader).reason is Reason.VENUE_MISMATCH
+    assert schemas.ensure(fresh, foreign, leader).reason is Reason.DATABASE_OWNED_BY_ANOTHER
+    assert schemas.ensure(fresh, dataclasses.replace(toy, venue="Kraken"), leader).reason is Reason.VENUE_MISMATCH
 
 
 def test_role_has_rights_in_its_schema_only(newest: servers.Postgres) -> None:
     fresh = newest.fresh()
     platform, toy, leader = servers.a_schema(), toy_schemas.a_toy(), servers.a_leader()
-    assert ensure(fresh, platform, leader).ok
-    assert ensure(fresh, toy, leader).ok
+    assert schemas.ensure(fresh, platform, leader).ok
+    assert schemas.ensure(fresh, toy, leader).ok
     sampler, reader = toy.logins[toy_schemas.USER].username, platform.logins["reader"].username
     rights = (
         "SELECT has_schema_privilege('{0}', 'aether', 'USAGE'), has_schema_privilege('{0}', 'toy', 'USAGE'), "
@@ -106,14 +100,14 @@ def test_upgrade_interrupted_between_statements_resumes_there(
 ) -> None:
     leader = servers.a_leader()
     platform, toy = servers.a_schema(logins={}), toy_schemas.a_toy()
-    assert ensure(fresh, platform, leader).ok
+    assert schemas.ensure(fresh, platform, leader).ok
     first = dataclasses.replace(toy, definition=toy_schemas.first_revision(tmp_path / "migrations"))
-    assert ensure(fresh, first, leader).revision == "0001"
+    assert schemas.ensure(fresh, first, leader).revision == "0001"
     postgres.run(fresh.database, TRADE, SAMPLES.format(days=1))
     before = contents(postgres, fresh, "aether")
     for interrupted in itertools.count():
         try:
-            report = ensure(fresh, toy, servers.interrupted_at(interrupted))
+            report = schemas.ensure(fresh, toy, servers.interrupted_at(interrupted))
         except servers.Interrupted:
             postgres.wait_for_no_sessions(fresh.database)
         else:
@@ -133,36 +127,36 @@ def test_lock_of_one_schema_does_not_stop_the_other(newest: servers.Postgres, lo
     (free,) = desired.keys() - {locked}
     with servers.connected(fresh) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (desired[locked].definition.advisory_lock,))
-        assert ensure(fresh, desired[free]).ok
-        assert ensure(fresh, desired[locked]).reason is Reason.WAITING_FOR_LOCK
+        assert schemas.ensure(fresh, desired[free]).ok
+        assert schemas.ensure(fresh, desired[locked]).reason is Reason.WAITING_FOR_LOCK
 
 
 def test_two_schemas_are_created_at_the_same_time(fresh: Endpoint) -> None:
     leader = servers.a_leader()
     both = [servers.a_schema(), toy_schemas.a_toy()]
     with concurrent.futures.ThreadPoolExecutor(len(both)) as threads:
-        reports = list(threads.map(lambda desired: ensure(fresh, desired, leader), both))
+        reports = list(threads.map(lambda desired: schemas.ensure(fresh, desired, leader), both))
     assert [report.reason for report in reports] == [Reason.READY, Reason.READY], reports
 
 
 def test_new_leader_of_one_schema_fences_both(newest: servers.Postgres) -> None:
     fresh = newest.fresh()
     old, new = servers.a_leader(), servers.a_leader()
-    assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
-    assert ensure(fresh, toy_schemas.a_toy(logins={}), new).ok
+    assert schemas.ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
+    assert schemas.ensure(fresh, toy_schemas.a_toy(logins={}), new).ok
     with servers.statements() as writes, pytest.raises(migrator.FencedOff):
-        ensure(fresh, servers.a_schema(trades_days=30, logins={}), old)
+        schemas.ensure(fresh, servers.a_schema(trades_days=30, logins={}), old)
     assert writes == []
 
 
 def test_retention_and_partitions_follow_the_schemas_own_columns(postgres: servers.Postgres, fresh: Endpoint) -> None:
     leader, toy = servers.a_leader(), toy_schemas.a_toy(logins={})
-    assert ensure(fresh, toy, leader).ok
+    assert schemas.ensure(fresh, toy, leader).ok
     postgres.run(fresh.database, SAMPLES.format(days=20))
     assert postgres.run(fresh.database, "SELECT count(*) FROM toy.samples_default") == [(1,)]
-    assert ensure(fresh, toy, leader).ok
+    assert schemas.ensure(fresh, toy, leader).ok
     assert postgres.run(fresh.database, "SELECT count(*) FROM toy.samples_default") == [(0,)]
-    held = ensure(fresh, dataclasses.replace(toy, days={"samples": 10}), leader)
+    held = schemas.ensure(fresh, dataclasses.replace(toy, days={"samples": 10}), leader)
     assert (held.days, len(held.held)) == ({"samples": 30}, 1)
     assert held.held[0].startswith("toy.samples stays at 30 days: 10 days would drop")
 
@@ -170,13 +164,13 @@ def test_retention_and_partitions_follow_the_schemas_own_columns(postgres: serve
 def test_venue_is_not_recorded_beside_data_of_another_schema(newest: servers.Postgres) -> None:
     fresh = newest.fresh()
     platform, toy = servers.a_schema(logins={}), toy_schemas.a_toy(logins={})
-    assert ensure(fresh, platform).ok
+    assert schemas.ensure(fresh, platform).ok
     newest.run(fresh.database, TRADE, "UPDATE aether.ownership SET venue = NULL")
     late = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
-    assert ensure(fresh, dataclasses.replace(toy, created=late)).reason is Reason.VENUE_UNKNOWN
-    assert ensure(fresh, toy).ok, "its owner had claimed the database itself"
+    assert schemas.ensure(fresh, dataclasses.replace(toy, created=late)).reason is Reason.VENUE_UNKNOWN
+    assert schemas.ensure(fresh, toy).ok, "its owner had claimed the database itself"
     newest.run(fresh.database, "DELETE FROM aether.trades", "DELETE FROM aether.ownership")
-    assert ensure(fresh, platform).reason is Reason.VENUE_UNKNOWN, "the other schema may hold data"
+    assert schemas.ensure(fresh, platform).reason is Reason.VENUE_UNKNOWN, "the other schema may hold data"
 
 
 def test_two_databases_with_the_longest_names_share_no_role(newest: servers.Postgres) -> None:
@@ -190,7 +184,7 @@ def test_two_databases_with_the_longest_names_share_no_role(newest: servers.Post
             user: dataclasses.replace(login, username=names.role(database, user))
             for user, login in desired.logins.items()
         }
-        assert ensure(endpoint, dataclasses.replace(desired, logins=logins)).ok
+        assert schemas.ensure(endpoint, dataclasses.replace(desired, logins=logins)).ok
         roles |= {login.username for login in logins.values()}
     found = newest.run("postgres", f"SELECT count(*) FROM pg_roles WHERE rolname = ANY(ARRAY{sorted(roles)})")
     assert (found, len(roles)) == ([(4,)], 4)

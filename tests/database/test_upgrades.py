@@ -13,13 +13,12 @@ from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
-from aether_operator.database import migrator
 from aether_testing.cluster import previous_release
 from aether_testing.servers import postgres as servers
+from aether_testing.servers import schemas
 
 if TYPE_CHECKING:
     from aether_operator.catalog.schemas import SchemaDefinition
-    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
@@ -29,10 +28,6 @@ OLD_SPEC = PlatformSpec.model_validate({"retention": {"tradesDays": 30}})
 
 def a_schema(**other: Any) -> DesiredSchema:
     return servers.a_schema(**{"days": OLD_SPEC.retention.by_table(), **other})
-
-
-def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=120, **other)
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +58,22 @@ def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
     postgres.wait_for_no_sessions(first.database)
     whole = postgres.fresh(first.database)
     with servers.statements() as writes:
-        assert_upgraded(whole, ensure(whole, desired), kept)
+        assert_upgraded(whole, schemas.ensure(whole, desired), kept)
     expected = servers.database_contents(postgres, whole.database, desired)
     assert len(writes) > 40
     # Every other moment on one release, and the rest on the other.
     for number, after in writes.moments[postgres.release.major == 17 :: 2]:
         there = postgres.fresh(first.database)
-        child = servers.in_child_process(lambda: ensure(there, desired), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_child_process(
+            lambda: schemas.ensure(there, desired),  # noqa: B023
+            at=number,
+            after=after,
+            sign=signal.SIGKILL,
+        )
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {writes[number]}"
         postgres.wait_for_no_sessions(there.database)
-        assert_upgraded(there, ensure(there, desired), kept)
+        assert_upgraded(there, schemas.ensure(there, desired), kept)
         assert servers.database_contents(postgres, there.database, desired) == expected, writes[number]
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
@@ -87,7 +87,7 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     (before_upgrade,) = postgres.run(
         fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[DatabaseUser.READER].username}'"
     )
-    report = ensure(fresh, desired)
+    report = schemas.ensure(fresh, desired)
     assert (report.reason, report.drift) == (Reason.READY, ())
     for user, login in desired.logins.items():
         query = (
@@ -106,7 +106,7 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
 def test_stored_names_are_those_of_earlier_releases(postgres: servers.Postgres, fresh: Endpoint) -> None:
     """Ownership of databases and roles is decided by these, and they are in databases."""
     desired = a_schema()
-    assert ensure(fresh, desired).ok
+    assert schemas.ensure(fresh, desired).ok
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'aether'"
     found = {name for (name,) in postgres.run(fresh.database, tables)}
     assert found >= {"ownership", "fence", "settings", "progress", "alembic_version"}
@@ -126,9 +126,9 @@ def test_stored_names_are_those_of_earlier_releases(postgres: servers.Postgres, 
 
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: SchemaDefinition) -> None:
     desired = a_schema(logins={})
-    assert ensure(fresh, desired).ok
+    assert schemas.ensure(fresh, desired).ok
     with servers.statements() as writes:
-        report = ensure(fresh, dataclasses.replace(desired, definition=before))
+        report = schemas.ensure(fresh, dataclasses.replace(desired, definition=before))
     assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
 
 
@@ -140,10 +140,10 @@ def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before
         previous_release.make_database(timescale, before, desired)
         kept = previous_release.content(timescale)
         try:
-            report = ensure(timescale, desired, servers.interrupted_at(interrupted))
+            report = schemas.ensure(timescale, desired, servers.interrupted_at(interrupted))
         except servers.Interrupted:
             interrupted += 2  # at every other statement; on PostgreSQL at each
-            assert_upgraded(timescale, ensure(timescale, desired), kept)
+            assert_upgraded(timescale, schemas.ensure(timescale, desired), kept)
         else:
             assert_upgraded(timescale, report, kept)
             break
