@@ -82,7 +82,6 @@ class _Plain(yaml.SafeDumper):
 
 
 def main() -> None:
-    """Write them."""
     for path, text in files().items():
         (TOP / path).parent.mkdir(parents=True, exist_ok=True)
         (TOP / path).write_text(text, encoding="utf-8")

@@ -85,17 +85,17 @@ def _ways(pipeline: Pipeline, ingest: Ingest, part: str) -> list[Callable[[], No
         case "venue":
             return [lambda: _again(pipeline.venue, signal.SIGTERM), lambda: _again(pipeline.venue, signal.SIGKILL)]
         case _:
-            life = pipeline.plane.processes[Output(part)]
+            server = pipeline.plane.processes[Output(part)]
 
             def in_order() -> None:
-                life.ask_to_end()
-                life.start()
+                server.shut_down()
+                server.start()
 
-            def burnt() -> None:
-                life.kill()
-                life.start()
+            def killed() -> None:
+                server.kill()
+                server.start()
 
-            return [in_order, burnt]
+            return [in_order, killed]
 
 
 def _again(process: Ingest | venues.Venue, how: signal.Signals) -> None:

@@ -171,7 +171,7 @@ def test_venue_that_closes_slow_clients_is_reconnected_without_loss(pipeline: Pi
 def test_hanging_output_stops_no_other_and_catches_up(pipeline: Pipeline, output: Output) -> None:
     with pipeline.ingest() as ingest:
         process = pipeline.plane.processes[output]
-        process.stop()
+        process.suspend()
         try:
             ingest.until(lambda: not ingest.status().outputs[output].ok, f"{output} is away")
             others = [one for one in Output if one is not output]
@@ -182,17 +182,17 @@ def test_hanging_output_stops_no_other_and_catches_up(pipeline: Pipeline, output
             assert status.outputs[output].lag_seconds > 0
             assert status.ready
         finally:
-            process.go_on()
+            process.resume()
         _wait_and_compare(pipeline, ingest)
 
 
 def test_trades_dropped_from_the_log_are_requested_from_the_venue(pipeline: Pipeline) -> None:
     with pipeline.ingest(tape_length=20) as ingest:
-        pipeline.plane.processes[Output.TABLES].stop()
+        pipeline.plane.processes[Output.TABLES].suspend()
         try:
             _more_trades(pipeline, 40)
         finally:
-            pipeline.plane.processes[Output.TABLES].go_on()
+            pipeline.plane.processes[Output.TABLES].resume()
         _wait_and_compare(pipeline, ingest)
 
 

@@ -79,12 +79,12 @@ def latencies(
 
 
 def names() -> list[str]:
-    """The names of all benchmarks."""
+    """Every benchmark, as `make bench B=…` names it."""
     return sorted(path.stem.replace("_", "-") for path in BENCHES.glob("*.py"))
 
 
 def load(name: str) -> Bench:
-    """Load a benchmark by name."""
+    """Import a benchmark's module; `names` has the names."""
     path = BENCHES / f"{name.replace('-', '_')}.py"
     spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -95,7 +95,7 @@ def load(name: str) -> Bench:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named benchmark."""
+    """Run the benchmark that the only argument names; returns the exit code."""
     if len(arguments) != 1 or arguments[0] not in names():
         print(f"name one benchmark: make bench B=name, of {', '.join(names())}", file=sys.stderr)
         return 2

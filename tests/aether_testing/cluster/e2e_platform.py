@@ -92,7 +92,6 @@ class E2EPlatform:
     # Reading.
 
     def platform(self, name: str = PLATFORM) -> dict[str, Any]:
-        """Get a TradingPlatform."""
         return self.kubectl.get(installer.PLATFORMS, name, f"--namespace={self.namespace}")
 
     def pods(self) -> dict[str, tuple[str, int]]:
@@ -139,7 +138,7 @@ class E2EPlatform:
     # Editing. Each method returns the seconds from before the patch until the edit has taken effect.
 
     def until(self, holds: Callable[[], object], expected: str) -> float:
-        """Wait until a condition holds."""
+        """Wait until a condition holds; returns the seconds that took."""
         began = time.monotonic()
         wait.until(holds, expected, seconds=DEADLINE, interval=POLL_INTERVAL)
         return time.monotonic() - began

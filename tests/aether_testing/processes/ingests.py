@@ -26,7 +26,7 @@ from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import IngestStatus, Output
 from aether_testing import wait
 from aether_testing.servers import brokers, free_ports, postgres
-from aether_testing.servers.restarts import Lives
+from aether_testing.servers.restarts import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class DataPlane:
     nats: int
     postgres: postgres.Postgres
     database: str
-    processes: Mapping[Output, Lives]
+    processes: Mapping[Output, ServerProcess]
     """The processes, which a test may stop, kill and restart."""
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
@@ -107,9 +107,9 @@ def plane(folder: Path) -> Iterator[DataPlane]:
         nats = stack.enter_context(brokers.nats_server(folder / "nats"))
         asyncio.run(_make_topics(kafka.port))
         processes = {
-            Output.KAFKA: Lives(kafka.pid, kafka.port),
-            Output.NATS: Lives(nats.pid, nats.port),
-            Output.TABLES: Lives(server.process, server.port, signal.SIGINT),  # SIGTERM waits for clients
+            Output.KAFKA: ServerProcess(kafka.pid, kafka.port),
+            Output.NATS: ServerProcess(nats.pid, nats.port),
+            Output.TABLES: ServerProcess(server.process, server.port, signal.SIGINT),  # SIGTERM waits for clients
         }
         for one in processes.values():
             stack.callback(one.end)

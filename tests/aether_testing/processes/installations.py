@@ -31,7 +31,7 @@ FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolic
 
 
 def install_crds(cluster: Cluster, definitions: Definitions = DEFINITIONS) -> None:
-    """Install the CRDs of these kinds."""
+    """Install the CRDs of these kinds, and wait until they are established."""
     cluster.kubectl.apply(*crds.all_of(definitions))
     names = {definition.resource for definition in definitions.values()}
     # Not `kubectl wait`: it fails on one that has no conditions yet.

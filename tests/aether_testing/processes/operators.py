@@ -61,12 +61,10 @@ class Operator:
     _supervisor: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start it."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it for good."""
         self.end()
 
     @property
@@ -217,7 +215,7 @@ class Operator:
         return self.alive and bool(self._logged("leading"))
 
     def wait_leading(self, deadline: float = DEADLINE) -> None:
-        """Wait until it leads."""
+        """Wait until this run has logged that it leads."""
         wait.until(lambda: self.leading, f"{self.name} leads", seconds=deadline, detail=lambda: self.text)
 
     def wait_logged(self, event: str, deadline: float = DEADLINE) -> dict[str, Any]:

@@ -137,7 +137,6 @@ def login_secret(name: str = SECRET, **keys: str) -> Object:
 
 
 def a_platform(spec: Object, name: str = "paper") -> Object:
-    """A TradingPlatform with this spec."""
     return manifests.a_manifest(spec, name)
 
 

@@ -60,7 +60,6 @@ class Venue:
 
     @property
     def admin_url(self) -> str:
-        """The URL of the admin API."""
         return f"http://127.0.0.1:{self.admin_port}"
 
     @property
@@ -255,7 +254,7 @@ class Client:
         )
 
     def next(self, channel: str, kind: str = "update", deadline: float = DEADLINE) -> dict[str, Any]:
-        """The next message of a channel."""
+        """Receive until a message of this channel and type comes, and return it."""
         expected = f"{kind} of {channel}"
         return self.until(lambda one: one.get("channel") == channel and one.get("type") == kind, expected, deadline)
 

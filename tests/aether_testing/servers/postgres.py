@@ -121,7 +121,6 @@ class Postgres:
         wait.until(lambda: (shown() == value) is becomes, what, seconds=TIMEOUT, detail=shown)
 
     def terminate_sessions(self, database: str) -> None:
-        """Terminate every session in a database."""
         query = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with connected(self.endpoint()) as connection:
             connection.execute(query, (database,))

@@ -1,4 +1,4 @@
-"""A server that somebody else started, through the lives that a test gives it: killed, stopped, and started again."""
+"""The process of a server that somebody else started, for tests that kill, suspend and restart it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEADLINE: Final = 60.0
-LOOK: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 
 
-class Lives:
-    """One server on loopback. It is started again as it was: the same words, folder, user and environment.
+class ServerProcess:
+    """One server on loopback. It is restarted as it was: the same words, folder, user and environment.
 
     Args:
-        pid: Its first life.
+        pid: The process that runs at first.
         port: Where it listens.
-        farewell: The signal that ends it in order.
+        shutdown: The signal on which it shuts down in order.
     """
 
-    def __init__(self, pid: int, port: int, farewell: signal.Signals = signal.SIGTERM) -> None:
-        self._pid, self._port, self._farewell = pid, port, farewell
+    def __init__(self, pid: int, port: int, shutdown: signal.Signals = signal.SIGTERM) -> None:
+        self._pid, self._port, self._shutdown = pid, port, shutdown
         home = Path(f"/proc/{pid}")
         self._command = home.joinpath("cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         self._cwd = home.joinpath("cwd").readlink()
@@ -41,28 +41,28 @@ class Lives:
         self._ours: subprocess.Popen[bytes] | None = None
 
     def kill(self) -> None:
-        """End it as a machine ends that burns, with all the processes that it has."""
+        """Send SIGKILL to it and its children, and wait for their end."""
         self._end(signal.SIGKILL, self._family())
 
-    def ask_to_end(self) -> None:
-        """End it in order."""
-        self._end(self._farewell, [self._pid])
+    def shut_down(self) -> None:
+        """Send its signal to shut down, and wait for its end."""
+        self._end(self._shutdown, [self._pid])
 
     def _end(self, sign: signal.Signals, processes: Sequence[int]) -> None:
-        """Whoever of it lives a moment longer keeps what the next life needs, as PostgreSQL its shared memory."""
+        """A process that lives a moment longer keeps what the next one needs, such as PostgreSQL its shared memory."""
         _signal(processes, sign)
         if self._ours is not None:
             self._ours.wait(DEADLINE)
             self._ours = None
         wait.until(
-            lambda: not self.listens() and not any(map(_lives, processes)),
+            lambda: not self.listens() and not any(map(_is_alive, processes)),
             f"{self._program} has ended",
             seconds=DEADLINE,
-            interval=LOOK,
+            interval=POLL_INTERVAL,
         )
 
     def start(self) -> None:
-        """Start it again, and wait until it listens."""
+        """Restart it, and wait until it listens."""
         assert self._ours is None
         self._ours = subprocess.Popen(
             self._command,
@@ -76,14 +76,14 @@ class Lives:
             stderr=subprocess.DEVNULL,
         )
         self._pid = self._ours.pid
-        wait.until(self._listens_again, f"{self._program} listens", seconds=DEADLINE, interval=LOOK)
+        wait.until(self._listens_again, f"{self._program} listens", seconds=DEADLINE, interval=POLL_INTERVAL)
 
-    def stop(self) -> None:
-        """Let it hang, with all the processes that it has."""
+    def suspend(self) -> None:
+        """Send SIGSTOP to it and its children: it keeps its connections, and does not respond."""
         _signal(self._family(), signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """Let it hang no more."""
+    def resume(self) -> None:
+        """Send SIGCONT to all of them."""
         _signal(self._family(), signal.SIGCONT)
 
     def _family(self) -> list[int]:
@@ -91,7 +91,7 @@ class Lives:
         return [self._pid, *map(int, children)]
 
     def end(self) -> None:
-        """End what this has started."""
+        """Terminate what this has started; the first process belongs to its own block."""
         if self._ours is not None:
             self._ours.send_signal(signal.SIGCONT)
             self._ours.terminate()
@@ -102,7 +102,7 @@ class Lives:
                 self._ours.wait(DEADLINE)
 
     def listens(self) -> bool:
-        """Whether somebody is there."""
+        """Whether its port accepts a connection."""
         with socket.socket() as asked:
             asked.settimeout(1)
             return asked.connect_ex(("127.0.0.1", self._port)) == 0
@@ -115,14 +115,14 @@ class Lives:
 
 
 def _signal(processes: Sequence[int], sign: signal.Signals) -> None:
-    """Those that have ended meanwhile need none."""
+    """Send a signal; one that has ended meanwhile needs none."""
     for one in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, sign)
 
 
-def _lives(pid: int) -> bool:
-    """Whether there is such a process; one that nobody has buried yet does not count."""
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process; a zombie does not count."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -44,5 +44,5 @@ def conditions(reported: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def kstatus_of(reported: dict[str, Any], generation: int = 1, **meta: Any) -> str:
-    """The result of kstatus for a status."""
+    """What kstatus computes for an object of this generation with the status."""
     return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": reported})

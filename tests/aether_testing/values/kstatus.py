@@ -14,7 +14,7 @@ CURRENT: Final = "Current"
 
 
 def compute(obj: dict[str, Any]) -> str:
-    """The kstatus result for an object."""
+    """`Current`, `InProgress`, `Failed` or `Terminating`."""
     meta, status = obj["metadata"], obj.get("status") or {}
     if meta.get("deletionTimestamp"):
         return TERMINATING

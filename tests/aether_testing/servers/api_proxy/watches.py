@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class _Watch:
-    """One watch connection."""
+    """A client's request for a watch, and what faults do with it."""
 
     request: web.BaseRequest
     flowing: asyncio.Event
