@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import aether_testing
 from aether_cli import problems
 from aether_cli.local import requirements
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
@@ -206,8 +205,3 @@ def test_no_top_level_package_and_no_test_folder_named_operator() -> None:
     assert [folder for folder in folders if (folder / "__init__.py").exists()] == []
     tests = [path.relative_to(TOP) for path in committed() if path.is_relative_to(TOP / "tests")]
     assert [path for path in tests if "operator" in path.parts] == []
-
-
-def test_map_of_the_harness_lists_every_module_once() -> None:
-    listed = re.findall(r"[:,] *`(\w+)`", str(aether_testing.__doc__).replace("\n", " "))
-    assert sorted(listed) == sorted(path.stem for path in Path(aether_testing.__file__).parent.glob("[a-z]*.py"))

@@ -21,7 +21,7 @@ def test_condition_is_evaluated_until_it_is_true() -> None:
     assert next(numbers) == 4
 
 
-def test_error_says_what_was_awaited_how_long_and_the_last_value() -> None:
+def test_error_says_what_was_awaited_and_the_last_value() -> None:
     with pytest.raises(AssertionError) as failed:
         wait.until(dict, "the pods run", seconds=0.01, interval=0.001, detail=lambda: "its log")
     assert str(failed.value) == "the pods run: not within 0.01 s; the last value is {}\nits log"
