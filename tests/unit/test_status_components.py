@@ -5,49 +5,33 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import COMPONENTS
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
-from aether_operator.status import platforms as platform_status
 from aether_operator.status.components import ingest
 from aether_operator.status.components.ingest import IngestReport
-from aether_testing.values import observations
+from aether_testing.values import evaluations, observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.platforms import ObservedPlatform
 
-NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC: Final[dict[str, Any]] = {"pairs": ["BTC/USD", "ETH/USD"], "components": {"ingest": {"replicas": 2}}}
 KRAKEN: Final[dict[str, Any]] = {**SPEC, "venue": {"name": "Kraken"}}
 SET: Final = Ref("StatefulSet", "paper-ingest")
 FIRST, SECOND, EXCHANGE = "paper-ingest-0", "paper-ingest-1", "paper-exchange-0"
 
 
-def _inputs(platform: Platform, observed: ObservedPlatform) -> platform_status.PlatformInput:
-    return status.StatusInput(
-        generation=1,
-        paused=False,
-        in_force=platform,
-        newest=platform,
-        observed=observed,
-        previous={"observedGeneration": -1},
-    )
-
-
 def _conditions(platform: Platform, observed: ObservedPlatform) -> dict[str, tuple[str, str, str]]:
     """Condition → its status, reason and message."""
-    inputs = _inputs(platform, observed)
-    result = platform_status.compute_status(inputs, now=NOW)
+    result = evaluations.status_of(evaluations.inputs(platform, observed))
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in result["conditions"]}
 
 
@@ -298,18 +282,17 @@ def test_report_of_a_surplus_replica_is_ignored() -> None:
 @pytest.mark.parametrize("spec", [SPEC, KRAKEN])
 def test_unchanged_state_gives_the_same_bytes(spec: dict[str, Any]) -> None:
     platform, observed = _healthy(**spec)
-    inputs = _inputs(platform, observed)
-    first = platform_status.compute_status(inputs, now=NOW)
+    first = evaluations.status_of(evaluations.inputs(platform, observed))
     again = dataclasses.replace(observed, component_reports=dict(reversed(list(observed.component_reports.items()))))
-    inputs = dataclasses.replace(inputs, observed=again, previous=first)
-    assert json.dumps(platform_status.compute_status(inputs, now=NOW.replace(hour=13))) == json.dumps(first)
+    later = evaluations.status_of(evaluations.inputs(platform, again), first, at=3600)
+    assert json.dumps(later) == json.dumps(first)
 
 
 def test_applied_spec_has_the_complete_feed_and_simulated_venue() -> None:
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
-        inputs = _inputs(platform, observations.healthy(platform))
-        result: dict[str, Any] = platform_status.compute_status(inputs, now=NOW)["applied"]
+        healthy = observations.healthy(platform)
+        result: dict[str, Any] = evaluations.status_of(evaluations.inputs(platform, healthy))["applied"]
         return result
 
     paper, real = applied(), applied(venue={"name": "Kraken"})
