@@ -61,7 +61,9 @@ def _until_all(
 
 
 def _ready(platform: dict[str, Any]) -> bool:
-    return bool(platform.get("status", {}).get("state") == "Ready")
+    status = platform.get("status", {})
+    assert status.get("state") != "Stalled", f"{platform['metadata']['name']}: {status['conditions']}"
+    return bool(status.get("state") == "Ready")
 
 
 def _peak_megabytes(pid: int) -> float:

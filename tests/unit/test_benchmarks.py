@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from aether_testing.bench import benchmarks
+
+SLOW = """\
+import contextlib, sys, time
+
+@contextlib.contextmanager
+def server():
+    try:
+        yield
+    finally:
+        print("server ended", file=sys.stderr, flush=True)
+
+def figures():
+    with server():
+        print("started", file=sys.stderr, flush=True)
+        time.sleep(60)
+    yield
+"""
+"""A benchmark that runs a server in a block."""
 
 
 def test_latency_has_two_percentiles_in_milliseconds_and_the_ratio() -> None:
@@ -40,3 +62,22 @@ def test_unknown_benchmark_is_rejected(capsys: pytest.CaptureFixture[str]) -> No
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "control-plane-start" in captured.err
+
+
+def test_terminated_benchmark_ends_its_servers(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    code = (
+        "import pathlib, sys; from aether_testing.bench import benchmarks; "
+        "benchmarks.BENCHES = pathlib.Path(sys.argv[1]); sys.exit(benchmarks.main(['slow']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started\n"
+        process.terminate()
+        assert process.communicate(timeout=60)[1] == "server ended\n"
+    assert process.returncode == 128 + signal.SIGTERM

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,8 @@ def main(arguments: list[str]) -> int:
         print(f"name one benchmark: make bench B=name, of {', '.join(names())}", file=sys.stderr)
         return 2
     bench = load(arguments[0])
+    # Servers that a benchmark started end with its blocks, which a signal would otherwise skip.
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # other output goes there
         for figure in bench.figures():
