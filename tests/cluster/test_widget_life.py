@@ -326,6 +326,24 @@ def test_deleted_widget_is_held_until_it_is_undone(env: Environment) -> None:
 
 
 @pytest.mark.usefixtures("needed")
+def test_children_orphaned_by_a_deletion_are_adopted_by_the_next(env: Environment) -> None:
+    planes.apply(env.namespace, a_widget("orphaned"))
+    until_ready(env.namespace, "orphaned")
+    settings = env.namespace.get("configmap", "orphaned-settings")
+    env.namespace.text("delete", WIDGET.resource, "orphaned", "--cascade=orphan", "--wait=false")
+    env.until_gone(WIDGET.resource, "orphaned")
+    assert env.recorded("orphaned") is None
+    left = env.namespace.get("configmap", "orphaned-settings")
+    assert left["metadata"]["uid"] == settings["metadata"]["uid"]
+    assert "ownerReferences" not in left["metadata"]
+    planes.apply(env.namespace, a_widget("orphaned"))
+    widget = until_ready(env.namespace, "orphaned")
+    adopted = env.namespace.get("configmap", "orphaned-settings")["metadata"]
+    assert adopted["uid"] == settings["metadata"]["uid"]
+    assert [one["uid"] for one in adopted["ownerReferences"]] == [widget["metadata"]["uid"]]
+
+
+@pytest.mark.usefixtures("needed")
 def test_next_process_releases_what_a_killed_one_has_undone(env: Environment) -> None:
     planes.apply(env.namespace, a_widget("killed"))
     until_ready(env.namespace, "killed")
