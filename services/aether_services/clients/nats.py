@@ -12,7 +12,7 @@ from nats.errors import Error
 
 from aether_runtime import network_errors
 from aether_services.clients import servers
-from aether_services.clients.servers import ServerUnavailable
+from aether_services.clients.servers import ServerUnavailable, Tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,17 +34,21 @@ class Connection:
         server: The server.
         login: The login of the connection.
         permission: What the login must be allowed to do, for the error where it is not: "publish to md.>".
+
+    Raises:
+        ServerUnavailable: ca.crt is not a certificate.
     """
 
     def __init__(self, server: Server, login: Login, permission: str) -> None:
         self._server, self._login, self._permission = server, login, permission
+        self._ssl_context = server.ssl_context()  # here: the library cannot close a client that has never connected
         self.client = Client()
 
     def cause(self, fault: BaseException) -> str:
         """The address, why it failed, and what to do."""
         text = str(fault)
         if isinstance(fault, _TlsNotOffered):
-            known = "the server does not offer TLS: enable it there, or set tls to Off in the spec"
+            known = f"the server does not offer TLS: enable it there, or set tls to {Tls.OFF} in the spec"
         elif isinstance(fault, Error) and re.search("authorization|authentication", text, re.IGNORECASE):
             known = servers.AUTHENTICATION_FAILED
         elif isinstance(fault, Error) and re.search("permissions violation", text, re.IGNORECASE):
@@ -62,7 +66,7 @@ class Connection:
         Raises:
             ServerUnavailable: The connection fails.
         """
-        ssl_context = self._server.ssl_context()
+        ssl_context = self._ssl_context
 
         def password() -> str:
             # Without TLS on the server the library would continue in plain text. It calls this function just before it
