@@ -1,1 +1,1 @@
-"""What all services share: HTTP app and server, settings, logs, clock. Knows no service and no venue."""
+"""What all services share: HTTP app and server, settings, process, clock. Knows no service and no venue."""
