@@ -43,12 +43,15 @@ LEVELS: Final = {
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8
 """The number of exceptions of a chain that are logged."""
-_QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_operator", "aether_runtime", "aether_services"})
+_OWN_PACKAGES: Final = frozenset({"aether_operator", "aether_runtime", "aether_services"})
+_QUOTED_PACKAGES: Final = _OWN_PACKAGES | {"builtins"}
 """Where the exceptions come from whose message is logged."""
 _LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
 """Paths of the standard library and of installed packages."""
+_OWN_PATHS: Final = tuple(f"{Path(__file__).parents[1] / name}/" for name in sorted(_OWN_PACKAGES))
+"""Our packages are installed as well, in an image."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -100,7 +103,7 @@ def trace(error: BaseException) -> str:
 
 def summary(error: BaseException) -> str:
     """An exception in one line, for a status: its class, its message as in `trace`, and the line of our code."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(_LIBRARY_PATHS)]
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not _of_library(one.filename)]
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{_describe(error)}{at}"
 
@@ -108,9 +111,13 @@ def summary(error: BaseException) -> str:
 def _describe(error: BaseException) -> str:
     name, frames = type(error).__qualname__, traceback.extract_tb(error.__traceback__)
     own_exception = type(error).__module__.partition(".")[0] in _QUOTED_PACKAGES
-    raised_in_library = bool(frames) and frames[-1].filename.startswith(_LIBRARY_PATHS)
+    raised_in_library = bool(frames) and _of_library(frames[-1].filename)
     text = str(error) if own_exception and not raised_in_library else ""
     return f"{name}: {text}" if text else name
+
+
+def _of_library(filename: str) -> bool:
+    return filename.startswith(_LIBRARY_PATHS) and not filename.startswith(_OWN_PATHS)
 
 
 def set_up(level: str = "INFO", *, service: str = "") -> None:
