@@ -34,6 +34,7 @@ TESTS: Final = (
     "tests/unit/test_desired_components.py",
     "tests/unit/test_examples.py",
     "tests/unit/test_explanation.py",
+    "tests/unit/test_secrecy.py",
     "tests/unit/test_status_components.py",
     "tests/contract/test_components.py",
     "tests/contract/test_crds.py",

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ import sqlalchemy
 
 from aether_operator import desired
 from aether_operator.api.platforms import Server
-from aether_operator.catalog.components import Component
+from aether_operator.catalog.components import STATUS_VERSION, Component
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.status import components
 from aether_operator.status.components.ingest import IngestReport
@@ -110,6 +110,37 @@ def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     assert (report.outputs, report.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
     assert report.disconnected == secrecy.WITHHELD
     assert VALUE in repr(_read(text))
+
+
+CODES: Final = frozenset({"reason", "settings"})
+"""Texts of a /status that quote nobody: a code of ours, and a digest, which is only compared."""
+
+
+def _every_text(schema: dict[str, Any], parts: dict[str, Any]) -> Any:
+    """A value of a JSON schema in which nothing is ok, and every text quotes a secret."""
+    schema = schema.get("anyOf", [schema])[0]
+    if "$ref" in schema:
+        return _every_text(parts[schema["$ref"].rpartition("/")[2]], parts)
+    if "properties" in schema:
+        return {
+            name: "code" if name in CODES else _every_text(one, parts) for name, one in schema["properties"].items()
+        }
+    if "additionalProperties" in schema:
+        return {"name": _every_text(schema["additionalProperties"], parts)}
+    if "items" in schema:
+        return [_every_text(schema["items"], parts)]
+    return {"string": f"it says {VALUE}", "boolean": False, "integer": 1, "number": 1}[schema["type"]]
+
+
+@pytest.mark.parametrize("component", Component)
+def test_no_text_of_any_service_reveals_a_secret(component: Component) -> None:
+    schema = components.module_of(component).Status.model_json_schema()
+    status = {**_every_text(schema, schema.get("$defs", {})), "version": STATUS_VERSION, "service": component.value}
+    text = json.dumps(status)
+    assert VALUE in repr(components.read(text, component)), "its texts are in the report"
+    report = components.read(text, component, {VALUE})
+    assert report.ok
+    assert VALUE not in repr(report)
 
 
 class Counted(list[str]):

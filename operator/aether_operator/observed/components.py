@@ -100,7 +100,7 @@ class Parser(Protocol):
     """What is used of it."""
 
     def report(self, common: ComponentReport, status: Any, why: Why) -> ComponentReport:
-        """The service's own report of a `Status`; every text of the service that it contains went through `why`."""
+        """The service's own report of a `Status`; each text in it went through `why`, but for codes and digests."""
         ...
 
 

@@ -38,9 +38,9 @@ class VenueReport(ComponentReport):
     """Its own word: online, maintenance, …"""
 
 
-def report(common: ComponentReport, status: Status, _why: reports.Why) -> VenueReport:
+def report(common: ComponentReport, status: Status, why: reports.Why) -> VenueReport:
     """Its report."""
-    return VenueReport.of(common, system=status.system)
+    return VenueReport.of(common, system=why(status.system) if status.system else "")
 
 
 def evaluate(

@@ -97,7 +97,7 @@ def report(common: ComponentReport, status: Status, why: reports.Why) -> IngestR
     feed, books = status.feed, status.books
     return IngestReport.of(
         common,
-        system="" if feed is None else feed.system,
+        system=why(feed.system) if feed is not None and feed.system else "",
         disconnected=None if feed is None or feed.connected else why(feed.detail),
         received=feed is not None and feed.age_seconds is not None,
         # A code of ours, which quotes nobody.
