@@ -143,6 +143,8 @@ def _moved_server(server: Server) -> dict[str, Any]:
 
 
 UNSURE = sorted(set(Ownership) - {Ownership.OURS})
+USES = [(component, server) for component, row in COMPONENTS.items() for server in row.servers]
+"""Each component with each server that it needs."""
 
 
 def _with_ownership(observed: ObservedPlatform, ownership: Ownership | None, *which: Server) -> ObservedPlatform:
@@ -152,14 +154,17 @@ def _with_ownership(observed: ObservedPlatform, ownership: Ownership | None, *wh
 
 
 @pytest.mark.parametrize("ownership", [None, *UNSURE])
-@pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
-def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: Ownership | None) -> None:
+@pytest.mark.parametrize(("component", "server"), USES)
+def test_component_starts_only_once_we_own_each_server(
+    component: Component, server: Server, ownership: Ownership | None
+) -> None:
     platform = observations.a_platform()
-    observed = observations.without(observations.created(platform), INGEST)
+    workload = child_refs.component_stateful_set(component, platform)
+    observed = observations.without(observations.created(platform), workload)
     children = _children(platform, _with_ownership(observed, ownership, server))
-    assert INGEST not in children
+    assert workload not in children
     assert EXCHANGE in children
-    assert INGEST in _children(platform, observed)
+    assert workload in _children(platform, observed)
 
 
 def test_ingest_start_ignores_servers_it_does_not_use() -> None:
@@ -180,12 +185,13 @@ def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ow
         )
 
 
-@pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
-def test_running_ingest_is_stopped_once_another_owns_a_server(server: Server) -> None:
+@pytest.mark.parametrize(("component", "server"), USES)
+def test_running_component_is_stopped_once_another_owns_a_server(component: Component, server: Server) -> None:
     platform = observations.an_external_platform()
     children = _children(platform, _with_ownership(observations.created(platform), Ownership.OWNED_BY_ANOTHER, server))
-    assert INGEST not in children
-    assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(children)
+    workload = child_refs.component_stateful_set(component, platform)
+    assert workload not in children
+    assert {*child_refs.of_component(component, platform), EXCHANGE} - {workload} <= set(children)
 
 
 @pytest.mark.parametrize("ownership", [None, *UNSURE])
@@ -204,14 +210,15 @@ def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Serve
     assert "another-login" in json.dumps(_pod(confirmed)["volumes"])
 
 
-def test_ingest_for_another_venue_waits_until_servers_are_ours() -> None:
+@pytest.mark.parametrize(("component", "server"), USES)
+def test_component_for_another_venue_waits_until_servers_are_ours(component: Component, server: Server) -> None:
     observed = observations.created(observations.an_external_platform())
     recreated = observations.an_external_platform(**KRAKEN)
-    for server in COMPONENTS[Component.INGEST].servers:
-        for ownership in (None, *UNSURE):
-            assert INGEST not in _children(recreated, _with_ownership(observed, ownership, server))
-    assert _env(_children(recreated, observed))["AETHER_VENUE"] == "Kraken"
-    assert INGEST in _children(observations.an_external_platform(), _with_ownership(observed, None, *Server))
+    workload = child_refs.component_stateful_set(component, recreated)
+    for ownership in (None, *UNSURE):
+        assert workload not in _children(recreated, _with_ownership(observed, ownership, server))
+    assert _env(_children(recreated, observed), workload)["AETHER_VENUE"] == "Kraken"
+    assert workload in _children(observations.an_external_platform(), _with_ownership(observed, None, *Server))
 
 
 def test_address_is_withheld_from_ingest_until_we_own_the_server() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.components import COMPONENTS
+from aether_operator.catalog.components import COMPONENTS, Component
+from aether_operator.observed.components import expected
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
@@ -207,6 +208,26 @@ def _not_ready(observed: ObservedPlatform, name: str) -> ObservedPlatform:
     live = copy.deepcopy(observed.children[Ref("StatefulSet", name)])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
     return observations.with_objects(observed, live)
+
+
+@pytest.mark.parametrize("component", Component)
+def test_failing_check_of_any_component_is_named_even_while_unready(component: Component) -> None:
+    platform, row = observations.a_platform(), COMPONENTS[component]
+    (pod,) = expected(component, platform)
+    observed = observations.with_report(observations.healthy(platform), pod, ready=False, failing={"it": "has no disk"})
+    named = ("False", Reason.FAILED, f"Pod {pod}: it: has no disk")
+    assert _conditions(platform, observed)[row.condition] == named
+    assert _conditions(platform, _not_ready(observed, f"paper-{row.name}"))[row.condition] == named
+
+
+@pytest.mark.parametrize("component", Component)
+def test_unready_or_silent_pod_of_any_component_is_named(component: Component) -> None:
+    platform, row = observations.a_platform(), COMPONENTS[component]
+    healthy, (pod,) = observations.healthy(platform), expected(component, platform)
+    unready = _conditions(platform, _not_ready(healthy, f"paper-{row.name}"))[row.condition]
+    assert unready == ("False", Reason.ROLLING_OUT, f"StatefulSet paper-{row.name} has 0 of 1 pods ready")
+    silent = observations.with_report(healthy, pod, reason=Reason.UNREACHABLE, message="no response")
+    assert _conditions(platform, silent)[row.condition] == ("False", Reason.UNREACHABLE, f"Pod {pod}: no response")
 
 
 def test_unready_pods_that_respond_report_the_cause_themselves() -> None:
