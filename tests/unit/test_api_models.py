@@ -32,7 +32,8 @@ def test_invalid_quantity_is_rejected(text: str) -> None:
 
 def test_fields_are_in_camel_case_on_the_wire() -> None:
     written = PlatformSpec().model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert written == {
+    own = written["components"]
+    assert {**written, "components": {one: own[one] for one in ("ingest", "exchangeSim") if one in own}} == {
         "paused": False,
         "progressDeadlineSeconds": 300,
         "dataPlane": {
@@ -43,10 +44,9 @@ def test_fields_are_in_camel_case_on_the_wire() -> None:
         },
         "venue": {"name": "Simulated"},
         "pairs": [f"{name}/USD" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")],
-        "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}, **written["components"]},
+        "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}},
         "retention": {"tradesDays": 90, "booksDays": 7, "tickersDays": 30, "candlesDays": 1825},
     }
-    assert written["components"]["ingest"] == {"replicas": 1, "resources": {"requests": {}, "limits": {}}}
     assert PlatformSpec.model_validate(written) == PlatformSpec()
 
 

@@ -16,7 +16,7 @@ from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import Components, VenueName
 from aether_operator.api.reasons import ConditionType
 from aether_operator.catalog import module_lookup
-from aether_operator.catalog.components import COMPONENTS, Component
+from aether_operator.catalog.components import COMPONENTS, Component, server_variables
 from aether_operator.controllers.platforms import PlatformReconciler
 from aether_operator.desired import components as desired_components
 from aether_operator.desired import environments
@@ -50,6 +50,16 @@ def test_only_catalog_and_component_modules_name_a_component() -> None:
 def test_module_and_row_agree_on_live_settings(component: Component) -> None:
     found = desired_components.module_of(component)
     assert hasattr(found, "live_settings") is COMPONENTS[component].has_live_settings
+
+
+@pytest.mark.parametrize("component", Component)
+def test_module_names_no_variable_that_follows_from_its_row(component: Component) -> None:
+    # It would replace the operator's value: the venue's guard compares that of live components with the platform's.
+    row = COMPONENTS[component]
+    of_row = {environments.INSTANCE, environments.VENUE, "AETHER_RELEASE", "AETHER_LIVE_SETTINGS"}
+    of_row |= {name for server in row.servers for name in server_variables(server)}
+    own = desired_components.module_of(component).environment(observations.a_platform())
+    assert own.keys() & of_row == set()
 
 
 def _package(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
