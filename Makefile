@@ -57,7 +57,7 @@ lint: python ## Style, formatting, one import direction, plain words
 types: python ## Strict types
 	@$(BIN)/mypy
 format: python ## Fix style and formatting
-	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format --quiet
 
 .PHONY: crds docs lock changelog go-sums

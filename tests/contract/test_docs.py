@@ -15,8 +15,10 @@ from typing import Final
 
 from aether_cli import problems
 from aether_cli.local import requirements
+from aether_operator.api.definitions import DEFINITIONS
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import revisions
+from aether_operator.planning import child_kinds
 from aether_testing.values import status_picture
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -141,6 +143,23 @@ def test_pages_show_the_newest_revision_of_the_schema() -> None:
     texts = [html.unescape(text_of(page)).replace("\u00a0", " ") for page in pages]
     shown = {one for text in texts for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", text)}
     assert shown == {revisions.Revisions(PLATFORM_SCHEMA).head}
+
+
+def test_page_on_installing_lists_the_rights_of_every_kind() -> None:
+    page = text_of(TOP / "docs/guide/installing.md")
+    rights = page.partition("## Rights")[2].partition("\n## ")[0]
+    rows = {
+        (name, verbs)
+        for names, verbs in re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", rights, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    ours = {
+        row
+        for one in DEFINITIONS.values()
+        for row in ((one.plural, "get, list, watch"), (f"{one.plural}/status", "patch"))
+    }
+    assert rows >= ours | {(kind.plural, ", ".join(kind.verbs)) for kind in child_kinds.KINDS}
+    assert ("none has" in rights) is not any(one.finalizer for one in DEFINITIONS.values())
 
 
 def test_picture_of_the_readme_loads_nothing_from_elsewhere() -> None:
