@@ -76,7 +76,7 @@ def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine
 
 OTHER_KUBERNETES: Final = """
 import pathlib, subprocess, sys
-from aether_testing import clusters
+from aether_testing.cluster import clusters
 
 TRACES = ("ip link add cni0 type bridge", "ip route add blackhole 10.244.0.0/16", "iptables -N KUBE-SERVICES",
     "sysctl -q net.ipv4.ip_forward=1", "mkdir -p /etc/kubernetes /opt/cni", "mount -t tmpfs tmpfs /mnt")
@@ -171,7 +171,7 @@ def test_an_owned_cluster_ends_with_the_process_that_started_it(at: paths.Paths,
     code = f"""
 import os, sys
 os.environ.update({home!r})
-from aether_testing import clusters
+from aether_testing.cluster import clusters
 from aether_cli import progress
 from aether_cli.local import paths, startup
 startup.up(paths.for_cluster({at.name!r}, os.environ), clusters.CONTROL_PLANE, progress.SilentReporter())
