@@ -49,7 +49,9 @@ def test_example_produces_the_children_it_lists(folder: str) -> None:
     for child in children:
         made.setdefault(child["kind"], []).append(child["metadata"]["name"])
     expected = yaml.safe_load((EXPECTED / f"{folder}.yaml").read_text())
-    assert {kind: sorted(names) for kind, names in made.items()} == expected
+    assert {kind: sorted(names) for kind, names in made.items()} == {
+        kind: sorted(names) for kind, names in expected.items()
+    }
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
