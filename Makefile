@@ -12,7 +12,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: python clients packages test-packages
-python:
+python: ## Create .venv, as the other targets do first
 	@.ci/python
 clients: python
 	@.ci/others clients

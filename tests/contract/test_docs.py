@@ -16,6 +16,7 @@ from typing import Final
 from aether_cli import problems
 from aether_cli.local import requirements
 from aether_operator.api.definitions import DEFINITIONS
+from aether_operator.catalog.logins import PRIVILEGES
 from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import revisions
 from aether_operator.planning import child_kinds
@@ -24,6 +25,7 @@ from aether_testing.values import status_picture
 TOP: Final = Path(__file__).resolve().parents[2]
 LONGEST_README: Final = 15
 PICTURE: Final = TOP / "docs/images/status.svg"
+SCHEMA_PAGE: Final = TOP / "docs/guide/schema.md"
 
 CODE: Final = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
@@ -160,6 +162,13 @@ def test_page_on_installing_lists_the_rights_of_every_kind() -> None:
     }
     assert rows >= ours | {(kind.plural, ", ".join(kind.verbs)) for kind in child_kinds.KINDS}
     assert ("none has" in rights) is not any(one.finalizer for one in DEFINITIONS.values())
+
+
+def test_schema_page_lists_each_login_with_what_it_writes() -> None:
+    rows = re.findall(r"^\| `aether_(\w+)` \| `NAME-postgres-(\w+)` \| (.*) \|$", text_of(SCHEMA_PAGE), re.MULTILINE)
+    assert [(user, secret, set(re.findall(r"`(\w+)`", may))) for user, secret, may in rows] == [
+        (user, user, set(privileges.writes)) for user, privileges in PRIVILEGES.items()
+    ]
 
 
 def test_picture_of_the_readme_loads_nothing_from_elsewhere() -> None:

@@ -26,7 +26,7 @@ class Status(Message):
 
     version: StatusVersion = 2
     service: str
-    """The service: ingest or exchange_sim."""
+    """The name of the service, which is also its package's."""
     release: str
     instance: str
     """The replica: the name of its pod."""
