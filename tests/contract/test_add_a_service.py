@@ -8,23 +8,40 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TOP: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = (TOP / "docs/guide/add-a-service.md").read_text(encoding="utf-8")
 BLOCK: Final = re.compile(
     r"^`(?P<path>[\w/.-]+)`"
-    r"(?:|(?P<end>, at the end)|, (?P<where>after|before|instead of) (?P<ticks>`+) ?(?P<line>.+?) ?(?P=ticks))"
+    r"(?:|, (?P<where>after|before|at the end of) (?P<ticks>`+) ?(?P<line>.+?) ?(?P=ticks))"
     r":\n\n```\w+\n(?P<text>(?s:.*?))^```$",
     re.MULTILINE,
 )
-"""A new file; or lines of a file: at its end, or after, before or instead of a line that it has once."""
+"""A new file; or lines of a file: after or before a line that it has once, or at the end of what that line begins."""
 BLOCKS: Final = tuple(BLOCK.finditer(PAGE))
+SECOND: Final = PAGE.replace("turnover", "copied").replace("Turnover", "Copied").replace("TURNOVER", "COPIED")
+"""The page for a service with another name."""
 CHANGED: Final = sorted({block["path"] for block in BLOCKS if block["path"].endswith(".py")})
 COMMANDS: Final = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-COPIED: Final = ("crds", "docs", "examples", "helm", "operator", "services", "tests", "pyproject.toml", "README.md")
+COPIED: Final = (
+    "crds",
+    "docs",
+    "examples",
+    "helm",
+    "images",
+    "operator",
+    "services",
+    "tests",
+    "pyproject.toml",
+    "requirements.lock",
+    "README.md",
+)
 TESTS: Final = (
     "tests/unit/test_turnover.py",
     "tests/unit/test_api_definitions.py",
@@ -35,40 +52,60 @@ TESTS: Final = (
     "tests/unit/test_examples.py",
     "tests/unit/test_explanation.py",
     "tests/unit/test_secrecy.py",
+    "tests/unit/test_ingest_core.py",
     "tests/unit/test_status_components.py",
+    "tests/contract/test_architecture.py",
     "tests/contract/test_components.py",
     "tests/contract/test_crds.py",
-    "tests/contract/test_topics.py::test_topics_are_those_the_services_use",
-    "tests/contract/test_topics.py::test_topic_has_one_writer_that_gets_the_kafka_address",
-    "tests/contract/test_topics.py::test_guide_lists_each_topic_with_writer_and_retention",
+    "tests/contract/test_docs.py::test_schema_page_lists_each_login_with_what_it_writes",
+    "tests/contract/test_imports.py",
+    "tests/contract/test_topics.py",
 )
-"""Of what `make test-fast` runs, the tests that know components and start no server."""
+"""Of what `make test-fast` runs, the tests that know components, logins or topics."""
 
 
 def is_new(block: re.Match[str]) -> bool:
-    return block["where"] is None and block["end"] is None
+    return block["where"] is None
 
 
 def applied(text: str, block: re.Match[str]) -> str:
     """A file after the change that a block of the page describes."""
     lines = text.splitlines(keepends=True)
-    if block["where"] is None:
-        return "".join([*lines, block["text"]])
+    if is_new(block):
+        return str(block["text"])
     places = [number for number, line in enumerate(lines) if line.strip() == block["line"]]
     assert len(places) == 1, f"{block['path']} has {len(places)} lines {block['line']!r}"
-    before, after = lines[: places[0]], lines[places[0] + 1 :]
-    line = "" if block["where"] == "instead of" else lines[places[0]]
-    return "".join([*before, *((line, block["text"]) if block["where"] == "after" else (block["text"], line)), *after])
+    (place,) = places
+    if block["where"] != "before":
+        place += 1
+    if block["where"] == "at the end of":
+        place = end_of_block(lines, place)
+    return "".join([*lines[:place], block["text"], *lines[place:]])
+
+
+def end_of_block(lines: Sequence[str], place: int) -> int:
+    """Where what begins above this place ends: lines with more indentation, items of a list, rows of a table."""
+    head = lines[place - 1]
+    indent = len(head) - len(head.lstrip())
+    end = place
+    for number, line in enumerate(lines[place:], start=place + 1):
+        if line.strip() and len(line) - len(line.lstrip()) <= indent and not line.startswith(("- ", "|")):
+            break
+        if head.startswith("|") and not line.strip():
+            break
+        if line.strip():
+            end = number
+    return end
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with the changes of the page."""
+    """A copy of the repository with the changes of the page, after those of a second service by the same steps."""
     top = tmp_path_factory.mktemp("tree")
     for name in COPIED:
         copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
         copy(TOP / name, top / name)
-    for block in BLOCKS:
+    for block in (*BLOCK.finditer(SECOND), *BLOCKS):
         path = top / block["path"]
         assert path.exists() is not is_new(block), f"{block['path']} is new exactly if the page gives all of it"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +118,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*words: str, folder: Path) -> None:
     roots = os.pathsep.join(str(folder / name) for name in ("operator", "services", "tests"))
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # the cache has the brokers
+    environ = {**kept, "PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=environ)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,6 +128,12 @@ def run(*words: str, folder: Path) -> None:
 def test_every_block_is_a_file_a_change_or_a_command() -> None:
     assert len(BLOCKS) + len(COMMANDS) == len(re.findall(r"^```\w+$", PAGE, re.MULTILINE))
     assert COMMANDS == ["make format docs\n", "make test-fast\n"]
+
+
+def test_page_counts_its_files_and_places() -> None:
+    new = [block["path"] for block in BLOCKS if is_new(block)]
+    changed = [block["path"] for block in BLOCKS if not is_new(block)]
+    assert f"{len(new)} new files, and lines in {len(changed)} places of {len(set(changed))} files" in PAGE
 
 
 def test_linters_accept_the_files_of_the_page(tree: Path) -> None:
