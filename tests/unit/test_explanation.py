@@ -9,6 +9,7 @@ import pytest
 from rich.text import Text
 
 from aether_cli import explanation
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import COMPONENTS
@@ -124,7 +125,7 @@ def test_parts_without_a_valid_spec_wait_for_it() -> None:
     status = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
     (cause,) = explanation.causes(as_object(observations.a_platform(), status))
     assert (cause.reason, cause.message) == (Reason.INVALID_SPEC, "spec.retention: no")
-    assert set(cause.blocked) == set(explanation.PART_CONDITIONS.values())
+    assert set(cause.blocked) == {one.part for one in DEFINITION.all_conditions if one.part}
 
 
 @pytest.mark.parametrize("venue", ["Simulated", "Kraken"])

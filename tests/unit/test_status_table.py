@@ -8,8 +8,9 @@ from typing import Final
 import pytest
 
 from aether_operator import desired, status
+from aether_operator.api.platform_definition import DEFINITION
 from aether_operator.api.platforms import Server
-from aether_operator.api.reasons import ConditionType, Reason
+from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing.values import changes, evaluations, kstatus, observations
@@ -207,7 +208,7 @@ def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
 def test_every_condition_exists_with_the_observed_generation(name: str) -> None:
     platform = observations.a_platform(generation=4)
     result = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform))))
-    assert [one["type"] for one in result["conditions"]] == [kind.value for kind in ConditionType]
+    assert [one["type"] for one in result["conditions"]] == [kind.value for kind in DEFINITION.all_conditions]
     assert {one["observedGeneration"] for one in result["conditions"]} == {result["observedGeneration"]} == {4}
     assert all(one["reason"] and one["lastTransitionTime"] for one in result["conditions"])
     assert evaluations.kstatus_of(result, generation=5) == kstatus.IN_PROGRESS
